@@ -1,0 +1,12 @@
+"""The one door to ComfyUI: the model in its model management, its T5 and VAE, conditioning.
+
+    model         ComfyUI's view of the network: conds, memory, hooks of other packs
+    loader        weight files → MODEL and CLIP; recognition by core's own loaders
+    text          CLIP → T5 features of instructions and image names
+    conditioning  LCU + CLIP + VAE → condition tokens → CONDITIONING
+    sampling      the reference's schedule and guidance for core's samplers
+"""
+
+from .loader import register
+
+register()

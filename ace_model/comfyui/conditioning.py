@@ -1,0 +1,93 @@
+"""LCU + text encoder + VAE → condition tokens → ComfyUI conditioning (arXiv 2410.00086, section 2.2)."""
+
+from dataclasses import dataclass
+
+import comfy.model_management
+import comfy.utils
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from ..images import check_size, latent_mask, preprocess
+from ..lcu import LCUError, LongContextUnit
+from . import text as t5
+from .model import FRAMES
+
+
+class VAEError(ValueError):
+    """A VAE that ACE cannot use."""
+
+
+@dataclass(frozen=True, eq=False)
+class ConditionTokens:
+    """Everything about a request but the image indicators.
+
+    size: (height, width) of the target in pixels · text, negative_text (1, L, width): the target's, in both branches ·
+    frames: `target_mask` (1, 1, h, w), and for condition image i `image.i` (1, 4, hᵢ, wᵢ) unscaled, `mask.i`
+    (1, 1, hᵢ, wᵢ), `text.i` (1, L, width) · last_is_current: the last image is of the turn being asked.
+    """
+
+    size: tuple[int, int]
+    text: Tensor
+    negative_text: Tensor
+    frames: dict[str, Tensor]
+    last_is_current: bool
+
+
+def tokenize(lcu: LongContextUnit, clip, vae, width: int = 0, height: int = 0, target_index: int = 0,
+             max_tokens: int = 1024, negative: str = "") -> ConditionTokens:
+    """Condition tokenizing. width and height in pixels, 0 = of the target image. Raises LCUError, ImageError, VAEError."""
+    frames = lcu.frames(negative, target_index)
+    target = lcu.target_frame(target_index)
+    if (width or height) and not (width and height):
+        raise LCUError(f"width {width} and height {height}: set both, or leave both 0 to take the target image's size.")
+    if width:
+        check_size(width, height, max_tokens)
+    elif target is None:
+        raise LCUError("the last turn has no image to take the size from: set width and height (multiples of 16).")
+    check_vae(vae)
+
+    unique = list(dict.fromkeys(t for frame in frames for t in (frame.text, frame.negative_text)))
+    texts = dict(zip(unique, t5.encode(clip, unique), strict=True))
+    prepared = [preprocess(frame.image, frame.mask, max_tokens, frame.blank) for frame in frames[1:]]
+    size = (height, width) if width else tuple(prepared[target - 1][0].shape[-2:])
+    cells = (size[0] // 8, size[1] // 8)
+    target_mask = latent_mask(prepared[target - 1][1], cells) if target else torch.ones(1, *cells)
+
+    out = {"target_mask": target_mask[None]}
+    progress = comfy.utils.ProgressBar(len(prepared))
+    for i, ((pixels, mask), frame) in enumerate(zip(prepared, frames[1:], strict=True)):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        out[f"image.{i}"] = vae.encode(rearrange((pixels + 1) / 2, "c h w -> 1 h w c")).float()
+        out[f"mask.{i}"] = latent_mask(mask)[None]
+        out[f"text.{i}"] = texts[frame.text]
+        progress.update(1)
+    return ConditionTokens(size, texts[frames[0].text], texts[negative], out, bool(lcu.turns[-1].images))
+
+
+def conditioning(tokens: ConditionTokens, clip) -> tuple[list, list]:
+    """Image indicator embedding: (positive, negative). They differ only in the last text."""
+    frames = {**tokens.frames, "indicators": t5.indicators(clip)}
+    if frames["indicators"].shape[-1] != tokens.text.shape[-1]:
+        raise t5.TextEncoderError(f"the tokens were made with a text encoder of width {tokens.text.shape[-1]}, this one has "
+                                  f"{frames['indicators'].shape[-1]}: connect the same one to both nodes.")
+    negative = dict(frames)
+    if tokens.last_is_current:
+        last = max(int(key.split(".")[1]) for key in frames if key.startswith("text."))
+        negative[f"text.{last}"] = tokens.negative_text
+    return [[tokens.text, {FRAMES: frames}]], [[tokens.negative_text, {FRAMES: negative}]]
+
+
+def empty_latent(size: tuple[int, int], batch: int = 1) -> dict:
+    """LATENT of zeros for a target of (height, width) pixels."""
+    return {"samples": torch.zeros(batch, 4, size[0] // 8, size[1] // 8,
+                                   device=comfy.model_management.intermediate_device()), "downscale_ratio_spacial": 8}
+
+
+def check_vae(vae) -> None:
+    """Raise VAEError unless the VAE has 4 channels, 8 times smaller sides, and images rather than video."""
+    channels, dims = vae.latent_channels, vae.latent_dim
+    ratio = vae.spacial_compression_encode() if dims == 2 else None
+    if (channels, dims, ratio) != (4, 2, 8):
+        raise VAEError(f"this VAE has {channels} channels{'' if ratio is None else f' at 1/{ratio} of the size'}: ACE needs "
+                       "Stable Diffusion 1.x's (4 channels, 1/8), for instance vae-ft-mse-840000-ema-pruned.safetensors.")

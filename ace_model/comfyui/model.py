@@ -1,0 +1,165 @@
+"""ACE as ComfyUI sees it: `BaseModel` with flat conds, `DiT` with the hooks other packs use.
+
+Written against ComfyUI 0.30: comfy/model_base.py (QwenImage), comfy/ldm/mage_flow/model.py for the block patches.
+"""
+
+import math
+
+import comfy.conds
+import comfy.latent_formats
+import comfy.model_base
+import comfy.patcher_extension
+import comfy.supported_models_base
+import comfy.text_encoders.pixart_t5
+import comfy.text_encoders.sd3_clip
+import torch
+import torch.nn.functional as F
+from comfy.ldm.modules.attention import optimized_attention
+
+from .. import diffusion
+from ..config import HEAD_WIDTH, ACEConfig
+from ..dit import DiT
+
+FRAMES = "ace_frames"  # conditioning key: flat dict of tensors, made by conditioning.py
+HEADS = "num_heads"  # saved with the weights when it is not hidden / 72
+
+
+class ComfyDiT(DiT):
+    """DiT with ComfyUI's layers, attention, wrappers and block patches."""
+
+    def __init__(self, image_model=None, dtype=None, device=None, operations=None, **config):
+        super().__init__(ACEConfig(**config), ops=operations, dtype=dtype, device=device)
+        self.dtype = dtype
+
+    def forward(self, x, timestep, context=None, target_mask=None, images=(), masks=(), texts=(), names=None,
+                indicators=None, transformer_options=None, **kwargs):
+        """x first and transformer_options last: EasyCache and other wrappers look for them there."""
+        return comfy.patcher_extension.WrapperExecutor.new_class_executor(
+            self._forward, self, comfy.patcher_extension.get_all_wrappers(
+                comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options or {}),
+        ).execute(x, timestep, context, target_mask, images, masks, texts, names, indicators, transformer_options or {})
+
+    def _forward(self, x, timestep, context, target_mask, images, masks, texts, names, indicators, transformer_options):
+        texts = [context, *texts]
+        if names is None:
+            texts, names = self.project_text(texts, indicators)
+        return super().forward(x, timestep, target_mask, images, masks, texts, names,
+                               transformer_options=transformer_options)
+
+    def run_blocks(self, x, y, t0, rope, lengths, transformer_options):
+        """The blocks in order, each open to replacement (`patches_replace`) and to additions (`patches`)."""
+        def attention(q, k, v):
+            return optimized_attention(q, k, v, q.shape[1], mask=None, skip_reshape=True,
+                                       transformer_options=transformer_options)
+
+        replacements = transformer_options.get("patches_replace", {}).get("dit", {})
+        additions = transformer_options.get("patches", {}).get("double_block", [])
+        transformer_options["total_blocks"] = len(self.blocks)
+        transformer_options["block_type"] = "double"
+        for i, block in enumerate(self.blocks):
+            transformer_options["block_index"] = i
+            if ("double_block", i) in replacements:
+                def original(args, block=block):
+                    return {"img": block(args["img"], args["txt"], args["vec"], args["pe"], lengths, attention),
+                            "txt": args["txt"]}
+                args = {"img": x, "txt": y, "vec": t0, "pe": rope, "transformer_options": transformer_options}
+                out = replacements[("double_block", i)](args, {"original_block": original})
+                x, y = out["img"], out.get("txt", y)
+            else:
+                x = block(x, y, t0, rope, lengths, attention)
+            for patch in additions:
+                out = patch({"img": x, "txt": y, "block_index": i, "transformer_options": transformer_options})
+                x, y = out["img"], out["txt"]
+        return x
+
+
+class ACE(comfy.model_base.BaseModel):
+    """eps prediction on the reference's schedule; condition frames travel as flat lists and count in memory."""
+
+    def __init__(self, model_config, device=None):
+        super().__init__(model_config, comfy.model_base.ModelType.EPS, device=device, unet_model=ComfyDiT)
+        self.model_sampling.set_sigmas(diffusion.sigmas())
+        self.memory_usage_factor_conds = ("images",)
+
+    def extra_conds(self, **kwargs):
+        """Conditioning → conds of the forward pass. Text is projected here, once per prompt, unless weights may change
+        between steps (weight hooks, training)."""
+        text, frames = kwargs.get("cross_attn"), kwargs.get(FRAMES)
+        if text is None or frames is None:
+            raise ValueError("this conditioning does not come from ACE Image Indicator: ACE needs its image indicators. "
+                             "Connect positive and negative of ACE Image Indicator (text encoding nodes of other models "
+                             "do not fit).")
+        noise, device = kwargs["noise"], kwargs["device"]
+        count = sum(key.startswith("image.") for key in frames)
+        images = [frames[f"image.{i}"] for i in range(count)]
+        masks = [frames[f"mask.{i}"] for i in range(count)]
+        texts = [frames[f"text.{i}"] for i in range(count)]
+        for latent in kwargs.get("reference_latents") or ():  # core's ReferenceLatent: one more image of this turn
+            images.append(latent)
+            masks.append(torch.ones_like(latent[:, :1]))
+            texts.append(text)
+        if len(images) >= frames["indicators"].shape[1]:
+            raise ValueError(f"{len(images)} condition images, but ACE takes at most {frames['indicators'].shape[1] - 1}: "
+                             "remove reference latents or earlier turns.")
+        target_mask = frames["target_mask"]
+        if target_mask.shape[-2:] != noise.shape[-2:]:
+            target_mask = F.interpolate(target_mask, size=noise.shape[-2:], mode="nearest-exact")
+
+        indicators, names = frames["indicators"], None
+        if not (kwargs.get("hooks") or torch.is_grad_enabled()):
+            dtype = self.get_dtype_inference()
+            (text, *texts), names = self.diffusion_model.project_text(
+                [t.to(device, dtype) for t in (text, *texts)], indicators.to(device, dtype))
+        out = {
+            "c_crossattn": comfy.conds.CONDRegular(text),
+            "target_mask": comfy.conds.CONDRegular(target_mask),
+            "images": comfy.conds.CONDList([self.process_latent_in(image) for image in images]),
+            "masks": comfy.conds.CONDList(masks),
+            "texts": comfy.conds.CONDList(texts),
+        }
+        out |= {"indicators": comfy.conds.CONDRegular(indicators)} if names is None else {
+            "names": comfy.conds.CONDRegular(names)}
+        return {key: _to(cond, device) for key, cond in out.items()}
+
+    def extra_conds_shapes(self, **kwargs):
+        """Condition frames for the memory estimate: [1, 4, cells]."""
+        latents = [value for key, value in (kwargs.get(FRAMES) or {}).items() if key.startswith("image.")]
+        latents += kwargs.get("reference_latents") or ()
+        return {"images": [1, 4, sum(math.prod(x.shape[-2:]) for x in latents)]} if latents else {}
+
+
+def _to(cond, device):
+    """Conditions are put on the device once, not at every step."""
+    cond.cond = [x.to(device) for x in cond.cond] if isinstance(cond.cond, list) else cond.cond.to(device)
+    return cond
+
+
+class ACEModelConfig(comfy.supported_models_base.BASE):
+    """What core's model detection finds for an ACE file."""
+
+    unet_config = {"image_model": "ace_editor"}
+    unet_extra_config = {}
+    sampling_settings = {"beta_schedule": "sqrt_linear", "linear_start": 1e-4, "linear_end": 0.02, "timesteps": 1000}
+    latent_format = comfy.latent_formats.SD15
+    supported_inference_dtypes = [torch.bfloat16, torch.float32]  # the reference runs in bf16; fp16 is untried
+    memory_usage_factor = 0.5
+    vae_key_prefix = ["vae."]
+    text_encoder_key_prefix = ["text_encoders."]
+
+    def get_model(self, state_dict, prefix="", device=None):
+        return ACE(self, device=device)
+
+    def process_unet_state_dict(self, state_dict):
+        state_dict.pop(HEADS, None)
+        return state_dict
+
+    def process_unet_state_dict_for_saving(self, state_dict):
+        hidden, heads = self.unet_config["hidden_size"], self.unet_config["num_heads"]
+        if hidden // heads != HEAD_WIDTH:
+            state_dict = {**state_dict, HEADS: torch.tensor([heads])}
+        return super().process_unet_state_dict_for_saving(state_dict)
+
+    def clip_target(self, state_dict={}):  # noqa: B006 - core's signature
+        t5 = comfy.text_encoders.sd3_clip.t5_xxl_detect(state_dict, f"{self.text_encoder_key_prefix[0]}t5xxl.transformer.")
+        return comfy.supported_models_base.ClipTarget(comfy.text_encoders.pixart_t5.PixArtTokenizer,
+                                                      comfy.text_encoders.pixart_t5.pixart_te(**t5))

@@ -1,0 +1,70 @@
+"""T5 features of instructions and image names, through ComfyUI's own T5 (spec: ACE-0.6B, sections 3 and 4)."""
+
+import logging
+import weakref
+
+import comfy.model_management
+import comfy.sd1_clip
+import comfy.text_encoders.t5
+import torch
+from torch import Tensor
+from transformers import T5TokenizerFast
+
+from ..lcu import IDENTIFIERS
+from ..text import MAX_TOKENS, clean, truncate
+from .loader import T5_VOCABULARY
+
+_indicators: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # text model → (patches uuid, table)
+
+
+class TextEncoderError(ValueError):
+    """A CLIP that cannot read ACE's instructions."""
+
+
+def t5_of(clip) -> tuple[comfy.sd1_clip.SDClipModel, T5TokenizerFast]:
+    """The T5 v1.1 model and tokenizer inside a CLIP, however it was loaded. Raises TextEncoderError."""
+    models = [m for m in clip.cond_stage_model.modules() if isinstance(m, comfy.sd1_clip.SDClipModel)]
+    t5s = [m for m in models if isinstance(m.transformer, comfy.text_encoders.t5.T5)]
+    if not t5s:
+        kinds = ", ".join(sorted({type(m.transformer).__name__ for m in models})) or type(clip.cond_stage_model).__name__
+        raise TextEncoderError(f"this text encoder has no T5 ({kinds}): use Load ACE Text Encoder, or core's Load CLIP with "
+                               "a T5-XXL file and type pixart.")
+    words = t5s[0].transformer.shared.num_embeddings
+    tokenizers = [t.tokenizer for t in (clip.tokenizer, *vars(clip.tokenizer).values())
+                  if isinstance(getattr(t, "tokenizer", None), T5TokenizerFast)]
+    if words != T5_VOCABULARY or not tokenizers:
+        raise TextEncoderError(f"this text encoder is UMT5 or another multilingual T5 ({words} words): ACE was trained with "
+                               f"T5 v1.1 ({T5_VOCABULARY}). Use t5xxl_fp16.safetensors or t5xxl_fp8_e4m3fn.safetensors.")
+    return t5s[0], tokenizers[0]
+
+
+def tokenize(tokenizer, text: str) -> list[int]:
+    """Token numbers of an instruction as the reference makes them: no weights, no padding, at most 120 with the end
+    token. Warns when text is cut."""
+    tokens, cut = truncate(tokenizer(clean(text))["input_ids"])
+    if cut:
+        logging.warning("ACE Editor: an instruction of %d tokens is cut to %d, its end is not read: …%r",
+                        len(tokens) + cut, MAX_TOKENS, text[-40:])
+    return tokens
+
+
+def encode(clip, texts: list[str]) -> list[Tensor]:
+    """T5 features (1, L, width) of every text, each without padding."""
+    t5, tokenizer = t5_of(clip)
+    tokens = [[(token, 1.0) for token in tokenize(tokenizer, text)] for text in texts]
+    clip.cond_stage_model.reset_clip_options()
+    clip.load_model({"t5xxl": tokens})
+    device = clip.patcher.load_device
+    clip.cond_stage_model.set_clip_options({"execution_device": device})
+    with comfy.model_management.cuda_device_context(device):
+        return [t5.encode_token_weights([one])[0].float() for one in tokens]
+
+
+def indicators(clip) -> Tensor:
+    """(1, 10, width): feature 0 of each identifier string. Computed once per text encoder and its patches."""
+    key = clip.patcher.patches_uuid
+    known = _indicators.get(clip.cond_stage_model)
+    if known is None or known[0] != key:
+        known = key, torch.stack([feature[:, 0] for feature in encode(clip, list(IDENTIFIERS))], dim=1)
+        _indicators[clip.cond_stage_model] = known
+    return known[1]

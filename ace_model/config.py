@@ -1,0 +1,52 @@
+"""Hyper-parameters of ACE's diffusion transformer, read from a checkpoint (spec: ACE-0.6B, sections 1 and 2)."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+HEAD_WIDTH = 72  # of the published models; the number of heads is not in a state dict
+
+
+@dataclass(frozen=True)
+class ACEConfig:
+    """The defaults are ACE-0.6B: 715 tensors, 610,989,728 parameters."""
+
+    hidden_size: int = 1152
+    depth: int = 28
+    num_heads: int = 16
+    text_width: int = 4096
+    mlp_ratio: float = 4.0
+    patch_size: int = 2
+    latent_channels: int = 4
+    out_channels: int = 8  # eps of the 4 latent channels, and 4 that the reference never uses
+
+    @property
+    def in_channels(self) -> int:
+        return self.latent_channels + 1  # the mask comes last
+
+    @classmethod
+    def from_state_dict(cls, sd: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> "ACEConfig":
+        """Read the sizes from native keys. The head count comes from the safetensors metadata (`config`, JSON), else
+        hidden / 72. Raises ValueError if the heads do not divide the width."""
+        hidden, in_channels, patch = sd["x_embedder.proj.weight"].shape[:3]
+        stored = json.loads((metadata or {}).get("config") or "{}")
+        heads = stored.get("NUM_HEADS") or stored.get("num_heads") or max(1, hidden // HEAD_WIDTH)
+        if hidden % heads or (hidden // heads) % 2:
+            raise ValueError(f"{heads} heads do not divide the hidden width {hidden} into even parts: the file's "
+                             "metadata must name the number of heads (config: {\"NUM_HEADS\": …}).")
+        return cls(
+            hidden_size=hidden,
+            depth=1 + max(int(key.split(".")[1]) for key in sd if key.startswith("blocks.")),
+            num_heads=heads,
+            text_width=sd["y_embedder.fc1.weight"].shape[1],
+            mlp_ratio=sd["blocks.0.mlp.fc1.bias"].shape[0] / hidden,
+            patch_size=patch,
+            latent_channels=in_channels - 1,
+            out_channels=sd["final_layer.linear.bias"].shape[0] // patch**2,
+        )
+
+    def metadata(self) -> dict[str, str]:
+        """Safetensors metadata that `from_state_dict` reads back."""
+        return {"config": json.dumps({"NUM_HEADS": self.num_heads})}

@@ -1,0 +1,78 @@
+"""Diffusion: noise schedule, trailing timesteps, guidance, DDIM, training loss (spec: ACE-0.6B, sections 6 and 7)."""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TIMESTEPS = 1000
+GUIDANCE, RESCALE, STEPS = 4.5, 0.5, 20  # the 512px model's defaults; the 1024px model takes 50 steps
+
+
+def signal_and_noise() -> tuple[Tensor, Tensor]:
+    """√ᾱ and √(1 − ᾱ) of the linear schedule β = 1e-4 … 0.02: (1000,) each.
+
+    The reference keeps √(1 − ᾱ) in float32 and derives the other from it, which moves the noisiest steps by up to
+    8e-4 against exact arithmetic; so do we.
+    """
+    alphas = (1 - torch.linspace(1e-4, 0.02, TIMESTEPS, dtype=torch.float32)).cumprod(0)
+    noise = (1 - alphas).sqrt()
+    return (1 - noise**2).sqrt(), noise
+
+
+def sigmas() -> Tensor:
+    """The schedule as noise over signal: (1000,) rising to 157.5, the convention of k-samplers."""
+    signal, noise = signal_and_noise()
+    return noise / signal
+
+
+def trailing_timesteps(steps: int) -> Tensor:
+    """(steps,) integers, falling from 999: 20 steps are 999, 949, … 49. Raises ValueError outside 1…1000."""
+    if not 1 <= steps <= TIMESTEPS:
+        raise ValueError(f"{steps} steps asked for: the schedule has 1 to {TIMESTEPS}.")
+    return torch.arange(TIMESTEPS, 0, -TIMESTEPS / steps, dtype=torch.float64)[:steps].round().long() - 1
+
+
+def guide(cond: Tensor, uncond: Tensor, guidance: float = GUIDANCE, rescale: float = RESCALE) -> Tensor:
+    """Classifier-free guidance on eps with rescaled spread (arXiv 2305.08891, section 3.4, on eps as ACE does).
+
+    cond, uncond (B, …), the same for any scalar multiple of eps. guidance 1 returns cond unscaled.
+    """
+    if math.isclose(guidance, 1):
+        return cond
+    out = uncond + guidance * (cond - uncond)
+    dims = tuple(range(1, cond.ndim))
+    ratio = cond.std(dims, keepdim=True) / (out.std(dims, keepdim=True) + 1e-12)
+    return out * (rescale * ratio + (1 - rescale))
+
+
+def ddim(eps: Callable[[Tensor, Tensor], Tensor], x: Tensor, steps: int = STEPS) -> Tensor:
+    """Sample with DDIM, eta 0. eps(x, timestep (B,)) → guided noise; x: start noise (B, …) → latents (B, …)."""
+    signal, noise = (table.to(x.device) for table in signal_and_noise())
+    timesteps = trailing_timesteps(steps)
+    for i, t in enumerate(timesteps):
+        predicted = eps(x, t.expand(len(x)).to(x.device))
+        x = (x - noise[t] * predicted) / signal[t]  # the clean latent it implies
+        if i + 1 < steps:
+            x = signal[timesteps[i + 1]] * x + noise[timesteps[i + 1]] * predicted
+    return x
+
+
+def add_noise(clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+    """√ᾱ·clean + √(1 − ᾱ)·noise; clean, noise (B, …), timestep (B,) integers."""
+    signal, spread = (table.to(clean.device)[timestep].reshape(-1, *[1] * (clean.ndim - 1))
+                      for table in signal_and_noise())
+    return signal * clean + spread * noise
+
+
+def training_loss(eps: Callable[[Tensor, Tensor], Tensor], clean: Tensor, generator: torch.Generator | None = None
+                  ) -> Tensor:
+    """Mean squared error of the target's eps, timesteps uniform (arXiv 2410.00086, section 2.3); a scalar.
+
+    eps(noisy (B, …), timestep (B,)) predicts the noise; the conditions it closes over stay clean.
+    """
+    timestep = torch.randint(TIMESTEPS, (len(clean),), generator=generator, device=clean.device)
+    noise = torch.randn(clean.shape, generator=generator, device=clean.device, dtype=clean.dtype)
+    return F.mse_loss(eps(add_noise(clean, noise, timestep), timestep).float(), noise.float())

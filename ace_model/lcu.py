@@ -1,0 +1,162 @@
+"""Long-context Condition Unit (LCU): the turns of a conversation and the frames the model sees.
+
+ACE, arXiv 2410.00086, section 2.2 (condition unit, long-context condition unit). A turn is a
+`ConditionUnit`: an instruction with images and masks. Turns in order form a `LongContextUnit`, which
+unrolls into frames: the target first, then every image, oldest turn first. Placeholders `{image}`,
+`{image1}`, … are counted per turn by the person who writes them and over all turns by the model.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from .images import check_image, check_mask, is_partial
+
+MAX_IMAGES = 9  # the indicator table has 10 rows and the target takes one (spec: row N for N images)
+DEFAULT_ROUNDS = 5  # earlier turns that the official chat remembers
+
+PLACEHOLDER = re.compile(r"\{(?:previous(?P<back>\d*)\.)?image(?P<number>\d*)\}")
+
+
+class LCUError(ValueError):
+    """An instruction, image or mask that no long-context condition unit can be made of."""
+
+
+def placeholder(number: int) -> str:
+    """The name of image `number` (from 0): `{image}`, `{image1}`, `{image2}`, …"""
+    return f"{{image{number or ''}}}"
+
+
+IDENTIFIERS = tuple(placeholder(i) for i in range(MAX_IMAGES + 1))
+
+
+@dataclass(frozen=True, eq=False)
+class ConditionUnit:
+    """One turn: what is said, and the images and masks it speaks of.
+
+    images: each (H, W, C) in [0, 1] with 1, 3 or 4 channels · masks: per image None or (H, W) in [0, 1], white =
+    edit here · blank: pixels under a mask are blackened before encoding (inpainting, try-on).
+    Raises LCUError naming the image, the value and the way out.
+    """
+
+    instruction: str
+    images: Sequence[Tensor] = ()
+    masks: Sequence[Tensor | None] = ()
+    blank: bool = False
+
+    def __post_init__(self):
+        images, masks = tuple(self.images), tuple(self.masks)
+        if len(images) > MAX_IMAGES:
+            raise LCUError(f"{len(images)} images in one turn, but ACE takes at most {MAX_IMAGES}: "
+                           f"remove {len(images) - MAX_IMAGES}.")
+        if len(masks) > len(images):
+            raise LCUError(f"{len(masks)} masks for {len(images)} images: every mask needs its image.")
+        masks += (None,) * (len(images) - len(masks))
+        for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
+            check_image(image, name=placeholder(i).strip("{}"))
+            check_mask(mask, name=f"mask{i or ''}")
+        object.__setattr__(self, "images", images)
+        object.__setattr__(self, "masks", masks)
+        if self.blank and not any(is_partial(mask) for mask in masks):
+            raise LCUError("blanking is on, but no image has a mask that is partly white: an absent, all-black or "
+                           "all-white mask means the whole image, and nothing would be left to see. Paint the region "
+                           "to repaint in white, or switch blanking off.")
+        for match in PLACEHOLDER.finditer(self.instruction):
+            number = int(match["number"] or 0)
+            if match["back"] is None and number >= len(images):
+                raise LCUError(f"the instruction names {match[0]}, but this turn has {_count(len(images))}: connect the "
+                               f"image, or name an earlier turn's picture with {{previous.image}}.")
+
+
+def name_image(instruction: str, images: int) -> str:
+    """`instruction` with `{image} ` in front if there are images and it names none (what the official tools do)."""
+    return instruction if images == 0 or PLACEHOLDER.search(instruction) else f"{placeholder(0)} {instruction}"
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One image as the model sees it. The target has no image yet; `mask` is the region to edit, None = everywhere."""
+
+    text: str  # placeholders counted over all turns
+    negative_text: str  # the text of the branch that guidance pushes away from
+    image: Tensor | None = None
+    mask: Tensor | None = None
+    blank: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class LongContextUnit:
+    """The turns so far, oldest first; the last one is being asked now."""
+
+    turns: tuple[ConditionUnit, ...] = ()
+
+    def then(self, unit: ConditionUnit, max_rounds: int = DEFAULT_ROUNDS) -> "LongContextUnit":
+        """A longer conversation: at most `max_rounds` earlier turns are kept, the oldest are forgotten.
+
+        Raises LCUError if more than 9 images remain.
+        """
+        earlier = self.turns[-max_rounds:] if max_rounds > 0 else ()
+        lcu = LongContextUnit((*earlier, unit))
+        counts = [len(turn.images) for turn in lcu.turns]
+        if sum(counts) > MAX_IMAGES:
+            keep = next(k for k in range(len(counts)) if sum(counts[k:]) <= MAX_IMAGES)
+            raise LCUError(f"{sum(counts)} images in {len(counts)} turns ({', '.join(map(str, counts))}), but ACE takes "
+                           f"at most {MAX_IMAGES}: set the maximum rounds to {len(counts) - 1 - keep}, which forgets the "
+                           f"oldest {_count(sum(counts[:keep]))}, or remove {sum(counts) - MAX_IMAGES}.")
+        lcu.instructions()  # an instruction that names a forgotten picture fails here, where the turn is added
+        return lcu
+
+    def instructions(self) -> list[str]:
+        """One text per turn, its placeholders counted over all turns."""
+        return [self._globalise(i) for i in range(len(self.turns))]
+
+    def frames(self, negative: str = "", target_index: int = 0) -> list[Frame]:
+        """Target first, then the images, oldest turn first; at most 10 frames.
+
+        Every image of a turn has that turn's text; the target has the last turn's. The negative branch differs only
+        in the last text: the target's and the last image's if the last turn brought it (spec/ace.md, section 6).
+        target_index: which image of the last turn lends the target its mask and, by default, its size.
+        """
+        texts = self.instructions()
+        last = self.turns[-1]
+        frames = [Frame(text, text, image, mask, turn.blank)
+                  for turn, text in zip(self.turns, texts, strict=True)
+                  for image, mask in zip(turn.images, turn.masks, strict=True)]
+        target = self.target_frame(target_index)
+        target_mask = frames[target - 1].mask if target else None
+        if last.images:
+            frames[-1] = replace(frames[-1], negative_text=negative)
+        return [Frame(texts[-1], negative, mask=target_mask), *frames]
+
+    def target_frame(self, index: int = 0) -> int | None:
+        """Which frame is image number `index` of the last turn; None if that turn has no image. Raises LCUError."""
+        last = len(self.turns[-1].images)
+        if not last and index == 0:
+            return None
+        if not 0 <= index < last:
+            raise LCUError(f"target image {index} is asked for, but the last turn has {_count(last)}: choose "
+                           f"{'0' if last < 2 else f'0 to {last - 1}'}.")
+        return 1 + sum(len(turn.images) for turn in self.turns[:-1]) + index
+
+    def _globalise(self, turn: int) -> str:
+        starts = [sum(len(t.images) for t in self.turns[:i]) for i in range(len(self.turns))]
+
+        def shift(match: re.Match) -> str:
+            number, source = int(match["number"] or 0), turn
+            if match["back"] is not None:
+                source = turn - int(match["back"] or 1)
+                if not 0 <= source < turn:
+                    raise LCUError(f"the instruction names {match[0]}, but only {turn} earlier turns are remembered: "
+                                   "raise the maximum rounds or connect the picture itself.")
+                if number >= len(self.turns[source].images):
+                    raise LCUError(f"the instruction names {match[0]}, but that turn has "
+                                   f"{_count(len(self.turns[source].images))}.")
+            return placeholder(starts[source] + number)
+
+        return PLACEHOLDER.sub(shift, self.turns[turn].instruction)
+
+
+def _count(images: int) -> str:
+    return {0: "no image", 1: "1 image"}.get(images, f"{images} images")

@@ -1,0 +1,32 @@
+"""Instructions as the text encoder wants them (spec: ACE-0.6B, section 3)."""
+
+import html
+import re
+import unicodedata
+from collections.abc import Sequence
+
+MAX_TOKENS = 120  # including the end token
+END = 1
+
+QUOTES = str.maketrans({"‘": "'", "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‟": '"'})
+WIDE = re.compile(r"[\uff01-\uff5e\u3000\ufb00-\ufb06]+")  # full-width forms and Latin ligatures
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\ufeff\u206a-\u206f\ufff9-\ufffb]")
+
+
+def clean(text: str) -> str:
+    """Tidy an instruction without changing ordinary text.
+
+    The reference calls ftfy, which ComfyUI does not bring. This does what ftfy does to text that people type (straight
+    quotes, ligatures and full-width letters, control characters, NFC) and leaves out its repair of wrongly decoded files.
+    """
+    text = CONTROL.sub("", html.unescape(html.unescape(text)))
+    text = WIDE.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text.translate(QUOTES))
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def truncate(tokens: Sequence[int]) -> tuple[list[int], int]:
+    """At most 120 tokens, the last one the end token; and how many were cut."""
+    tokens = list(tokens)
+    if len(tokens) <= MAX_TOKENS:
+        return tokens, 0
+    return [*tokens[:MAX_TOKENS - 1], END], len(tokens) - MAX_TOKENS

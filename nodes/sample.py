@@ -1,0 +1,88 @@
+"""Sampling as the reference does it, and its two parts for people who use core's samplers."""
+
+from comfy_api.latest import io
+
+from ..ace_model import diffusion
+from ..ace_model.comfyui import sampling
+from .types import CATEGORY
+
+RESCALE_TOOLTIP = ("Pulls the result's contrast back to that of the unguided prediction: 0 is plain guidance, 1 the full "
+                   "correction. It acts on the predicted noise, unlike core's RescaleCFG.")
+STEPS_TOOLTIP = "20 for the 512px model, 50 for the 1024px model."
+DENOISE_TOOLTIP = "Under 1, sampling starts from the latent's picture (connect VAE Encode) instead of noise."
+
+
+class SamplerNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="ACEEditorSampler",
+            display_name="ACE Sampler",
+            category=CATEGORY,
+            description="Long-context sampling with the reference's schedule (DDIM, trailing timesteps) and rescaled "
+                        "guidance.",
+            search_aliases=["ACE KSampler", "sample ACE", "long-context sampling"],
+            inputs=[
+                io.Model.Input("model", tooltip="From Load ACE Model or core's Load Diffusion Model."),
+                io.Conditioning.Input("positive", tooltip="From ACE Image Indicator."),
+                io.Conditioning.Input("negative", tooltip="From ACE Image Indicator."),
+                io.Latent.Input("latent", tooltip="From ACE Image Indicator; from VAE Encode to start from a picture."),
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
+                             tooltip="The same seed gives the same result."),
+                io.Int.Input("steps", default=diffusion.STEPS, min=1, max=1000, tooltip=STEPS_TOOLTIP),
+                io.Float.Input("guidance", default=diffusion.GUIDANCE, min=0.0, max=100.0, step=0.1, round=0.01,
+                               tooltip="How strongly the instruction is followed. 1 is off and twice as fast."),
+                io.Float.Input("rescale", default=diffusion.RESCALE, min=0.0, max=1.0, step=0.05, round=0.01,
+                               tooltip=RESCALE_TOOLTIP),
+                io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip=DENOISE_TOOLTIP),
+            ],
+            outputs=[io.Latent.Output(display_name="latent", tooltip="For VAE Decode.")],
+        )
+
+    @classmethod
+    def execute(cls, model, positive, negative, latent, seed, steps, guidance, rescale, denoise) -> io.NodeOutput:
+        return io.NodeOutput(sampling.sample(model, positive, negative, latent, seed, steps, guidance, rescale, denoise))
+
+
+class GuidanceNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="ACEEditorGuidance",
+            display_name="ACE Guidance",
+            category=CATEGORY,
+            description="Rescaled guidance for core's samplers; their cfg is the guidance. ACE Sampler has it built in.",
+            search_aliases=["rescale cfg ACE", "guidance rescale"],
+            inputs=[
+                io.Model.Input("model", tooltip="An ACE model; its weights are not copied."),
+                io.Float.Input("rescale", default=diffusion.RESCALE, min=0.0, max=1.0, step=0.05, round=0.01,
+                               tooltip=RESCALE_TOOLTIP),
+            ],
+            outputs=[io.Model.Output(tooltip="For KSampler, CFGGuider, …")],
+        )
+
+    @classmethod
+    def execute(cls, model, rescale) -> io.NodeOutput:
+        return io.NodeOutput(sampling.with_guidance(model, rescale))
+
+
+class SchedulerNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="ACEEditorScheduler",
+            display_name="ACE Scheduler",
+            category=CATEGORY,
+            description="The reference's schedule (trailing timesteps) for SamplerCustomAdvanced; use it with euler.",
+            search_aliases=["ACE sigmas", "trailing timesteps", "ddim trailing"],
+            inputs=[
+                io.Model.Input("model", tooltip="An ACE model; its noise levels are used."),
+                io.Int.Input("steps", default=diffusion.STEPS, min=1, max=1000, tooltip=STEPS_TOOLTIP),
+                io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip=DENOISE_TOOLTIP),
+            ],
+            outputs=[io.Sigmas.Output(tooltip="For SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(cls, model, steps, denoise) -> io.NodeOutput:
+        return io.NodeOutput(sampling.scheduler(model, steps, denoise))
