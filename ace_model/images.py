@@ -86,7 +86,8 @@ def preprocess(image: Tensor, mask: Tensor | None, max_tokens: int, blank: bool 
     crop, size = fit(*pixels.shape[-2:], max_tokens)
     pixels, selected = center_crop(pixels, crop), center_crop(selected, crop)
     if crop != size:
-        pixels = F.interpolate(pixels, size=size, mode="bicubic", antialias=True).clamp(0, 1)
+        levels = (pixels * 255).round().clamp(0, 255).byte().cpu()  # 8-bit arithmetic, as Pillow's in the reference
+        pixels = F.interpolate(levels, size=size, mode="bicubic", antialias=True).to(pixels) / 255
         selected = F.interpolate(selected, size=size, mode="nearest-exact")
     if not selected.any():
         selected = torch.ones_like(selected)

@@ -46,7 +46,10 @@ class ConditionUnitNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, instruction, blank_masked, name_image, images=None, masks=None) -> io.NodeOutput:
+    def execute(cls, instruction, blank_masked, name_image, images=None, masks=None, **unknown) -> io.NodeOutput:
+        if unknown:  # a tenth image comes in here: ComfyUI passes on slots that the node does not have
+            raise LCUError(f"{', '.join(sorted(unknown))}: no such slot. ACE takes at most {MAX_IMAGES} images in one turn, "
+                           f"{IMAGE_SLOTS[0]} to {IMAGE_SLOTS[-1]}, with masks {MASK_SLOTS[0]} to {MASK_SLOTS[-1]}.")
         images, masks = one_each(images, IMAGE_SLOTS), one_each(masks, MASK_SLOTS)
         return io.NodeOutput(condition_unit(instruction, images, masks, blank_masked, name_image))
 

@@ -89,6 +89,10 @@ class ACE(comfy.model_base.BaseModel):
             raise ValueError("this conditioning does not come from ACE Image Indicator: ACE needs its image indicators. "
                              "Connect positive and negative of ACE Image Indicator (text encoding nodes of other models "
                              "do not fit).")
+        width = self.diffusion_model.config.text_width
+        if text.shape[-1] != width:
+            raise ValueError(f"text features of width {text.shape[-1]}, but this model was trained with {width}: load the text "
+                             "encoder that belongs to it (T5 v1.1 XXL has 4096).")
         noise, device = kwargs["noise"], kwargs["device"]
         count = sum(key.startswith("image.") for key in frames)
         images = [frames[f"image.{i}"] for i in range(count)]

