@@ -46,7 +46,7 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], ACEConfig]:
     with explain_damage(path):
         if path.suffix.lower() in (".safetensors", ".sft"):
             with safe_open(path, framework="pt") as file:
-                sd, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()
+                sd, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
         else:
             sd, metadata = torch.load(path, map_location="cpu", weights_only=True), None
     return native_state_dict(sd, path.name, metadata)

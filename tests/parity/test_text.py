@@ -9,10 +9,12 @@ import torch
 from safetensors.torch import save_file
 
 STRINGS = [
-    "", "{image}", "{image9}", "{image} make the sky red", "{image} in the style of {image1}", "{image8}{image7}", "a (red) car",
-    "((a)) [b] {c}", "(weight:1.3) is text", "a:b::c", "\"quoted\" and 'single'", "“curly” ‘quotes’", "back\\slash \\( and \\)",
-    "embedding:cat <lora:x:1>", "BREAK AND break", "50% off, $3.99!", "北京的猫", "日本語のテキスト", "Привет, мир", "مرحبا بالعالم",
-    "नमस्ते दुनिया", "Größe naïve café", "🐱 🎨", "a\nb\tc", "   spaces   ", "W R I T E  \"A B C\"", "x" * 90, "// not a comment",
+    "", "{image}", "{image9}", "{image} make the sky red", "{image} in the style of {image1}",
+    "{image8}{image7}", "a (red) car", "((a)) [b] {c}", "(weight:1.3) is text", "a:b::c",
+    "\"quoted\" and 'single'", "“curly” ‘quotes’", "back\\slash \\( and \\)",
+    "embedding:cat <lora:x:1>", "BREAK AND break", "50% off, $3.99!", "北京的猫", "日本語のテキスト",
+    "Привет, мир", "مرحبا بالعالم", "नमस्ते दुनिया", "Größe naïve café", "🐱 🎨", "a\nb\tc",
+    "   spaces   ", "W R I T E  \"A B C\"", "x" * 90, "// not a comment",
     "one, two; three. four? five", "{previous.image} back", "&amp; html &lt;b&gt;", "1024×768 ±3°C",
 ]
 CONFIG = {"vocab_size": 32128, "d_model": 48, "d_kv": 16, "d_ff": 96, "num_layers": 3, "num_heads": 4,

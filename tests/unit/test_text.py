@@ -8,12 +8,14 @@ import pytest
 from ace_model.text import clean, truncate
 
 ORDINARY = [
-    "", " ", "{image} make it blue", "{image} in the style of {image1}", "a (red) car, [blue] sky: 50% off!",
-    "  spaces \t and\nlines  ", "it’s “quoted” — and dashed…", "Überstraße, naïve café, Ångström", "北京的猫坐在{image}里",
-    "日本語のテキスト「引用」", "Привет, мир! {image1}", "مرحبا بالعالم", "नमस्ते दुनिया", "emoji 🐱‍👤 🎨 and ❤️", "tabs\tand\u00a0nbsp",
-    "&quot;H e l l o&quot; &amp;amp; more", "ﬁne ﬂowers", "ＡＢＣ１２３！", "e\u0301 combining", "C:\\path\\to // not a comment",
-    "x < y && y > z", "a_b*c~d`e^f", "“nested ‘quotes’ here”", "1/2 × 3 ÷ 4 = ¾ ± √2", "\ufeffbyte order mark", "zero\u200bwidth",
-    "bell\x07 and null\x00", "write \"H E L L O\" on the wall", "(((weights))) and (this:1.3)", "embedding:name <lora:x:1>",
+    "", " ", "{image} make it blue", "{image} in the style of {image1}",
+    "a (red) car, [blue] sky: 50% off!", "  spaces \t and\nlines  ", "it’s “quoted” — and dashed…",
+    "Überstraße, naïve café, Ångström", "北京的猫坐在{image}里", "日本語のテキスト「引用」", "Привет, мир! {image1}",
+    "مرحبا بالعالم", "नमस्ते दुनिया", "emoji 🐱‍👤 🎨 and ❤️", "tabs\tand\u00a0nbsp",
+    "&quot;H e l l o&quot; &amp;amp; more", "ﬁne ﬂowers", "ＡＢＣ１２３！", "e\u0301 combining",
+    "C:\\path\\to // not a comment", "x < y && y > z", "a_b*c~d`e^f", "“nested ‘quotes’ here”",
+    "1/2 × 3 ÷ 4 = ¾ ± √2", "\ufeffbyte order mark", "zero\u200bwidth", "bell\x07 and null\x00",
+    "write \"H E L L O\" on the wall", "(((weights))) and (this:1.3)", "embedding:name <lora:x:1>",
 ]
 
 

@@ -1,0 +1,1 @@
+"""Measurements; never asserted, always ratios taken in one run."""
