@@ -121,3 +121,17 @@ def test_two_runs_are_identical(server, run, plain):
     seen = len(server.events)
     assert torch.equal(run(graphs.edit()), plain)
     assert any(e["type"] == "progress" and e["data"].get("node") == "sample" for e in server.events[seen:]), "it ran again"
+
+
+def test_core_trains_a_lora_on_ace(server, run, plain):
+    """TrainLoraNode walks the conditioning's tensors, differentiates through the model and its text projection."""
+    options = server.object_info("TrainLoraNode")["input"]["required"]
+    defaults = {name: spec[1]["default"] for name, spec in options.items() if len(spec) > 1 and "default" in spec[1]}
+    settings = {**defaults, "existing_lora": "[None]", "steps": 3, "rank": 4, "training_dtype": "fp32", "lora_dtype": "fp32"}
+    graph = graphs.edit() | {
+        "encode": graphs.node("VAEEncode", pixels=["load a.png", 0], vae=["vae", 0]),
+        "train": graphs.node("TrainLoraNode", model=["model", 0], latents=["encode", 0], positive=["indicator", 0], **settings),
+        "trained": graphs.node("LoraModelLoader", model=["model", 0], lora=["train", 0], strength_model=1.0, bypass=False),
+        **graphs.ace_sampler("trained")}
+    trained = run(graph)
+    assert torch.isfinite(trained).all() and not torch.allclose(trained, plain, rtol=1e-3)

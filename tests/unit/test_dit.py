@@ -17,7 +17,8 @@ def make_inputs(batch=1, sizes=((4, 6), (6, 4), (8, 8)), device="cpu"):
     latents = [noise(batch, 4, h, w) for h, w in sizes]
     masks = [torch.ones(batch, 1, h, w, device=device) for h, w in sizes]
     texts = [noise(batch, 3 + i, 16) for i in range(len(sizes))]
-    return latents[0], torch.tensor([617.0] * batch, device=device), masks[0], latents[1:], masks[1:], texts, noise(batch, 10, 16)
+    timestep = torch.tensor([617.0] * batch, device=device)
+    return latents[0], timestep, masks[0], latents[1:], masks[1:], texts, noise(batch, 10, 16)
 
 
 def run(network, x, t, target_mask, images, masks, texts, indicators):
