@@ -5,8 +5,10 @@
     text          CLIP → T5 features of instructions and image names
     conditioning  LCU + CLIP + VAE → condition tokens → CONDITIONING
     sampling      the reference's schedule and guidance for core's samplers
+    plus          ACE++ on core's Flux: conditioning, recognition of the full fine-tune
 """
 
-from .loader import register
+from . import loader, plus
 
-register()
+loader.register()
+plus.register()

@@ -1,7 +1,5 @@
 """One real ComfyUI server for all tests here, with tiny random models in the published layouts."""
 
-import os
-import sys
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from ace_model.config import ACEConfig
 from ace_model.dit import DiT
 from demo.comfy_server import ComfyServer
+from tests.tiny_models import tiny_vae
 
 CONFIG = ACEConfig(hidden_size=144, depth=2, num_heads=2, text_width=48)
 T5 = {"vocab_size": 32128, "d_model": 48, "d_kv": 16, "d_ff": 96, "num_layers": 2, "num_heads": 3,
@@ -29,22 +28,7 @@ def tiny():
                          for key, value in dit.state_dict().items()})
     torch.manual_seed(0)
     t5 = T5EncoderModel(T5Config(**T5)).eval()
-    return SimpleNamespace(dit=dit, t5=t5, vae_sd=taesd(latent_channels=4))
-
-
-def taesd(latent_channels):
-    """Random weights of the small autoencoder that core's Load VAE reads."""
-    path = os.environ.get("COMFYUI_PATH")
-    assert path, "COMFYUI_PATH must name a ComfyUI; python dev.py test sets it"
-    if path not in sys.path:
-        sys.path.insert(0, path)
-    import comfy.options  # noqa: F401 - keeps ComfyUI from reading pytest's arguments
-    from comfy.cli_args import args
-    args.cpu = not torch.cuda.is_available()
-    from comfy.taesd.taesd import TAESD
-    generator = torch.Generator().manual_seed(2)
-    return {key: torch.randn(value.shape, generator=generator) * (2 / value[0].numel()) ** 0.5 if value.ndim else value
-            for key, value in TAESD(latent_channels=latent_channels).state_dict().items()}
+    return SimpleNamespace(dit=dit, t5=t5, vae_sd=tiny_vae())
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,10 @@ import pickle
 import graphs
 import pytest
 import torch
-from conftest import taesd
 from safetensors.torch import save_file
 
 from demo.comfy_server import PromptError
+from tests.tiny_models import tiny_vae
 
 ONE = [("{image} make it blue", ["a.png"], {})]
 
@@ -114,7 +114,7 @@ def test_clip_without_t5(server, base):
 
 
 def test_vae_of_another_kind(server, base):
-    save_file(taesd(latent_channels=16), base / "models/vae/sixteen.safetensors")
+    save_file(tiny_vae(16), base / "models/vae/sixteen.safetensors")
     fails(server, graphs.edit() | graphs.loaders(vae="sixteen.safetensors"), "ACEEditorConditionTokenizer",
           "this VAE has 16 channels.*ACE needs Stable Diffusion 1.x's")
 

@@ -118,12 +118,12 @@ def test_decoded_picture_has_the_target_size(server):
 
 def test_denoise_starts_from_the_picture(run):
     """A denoise of almost nothing returns the encoded picture."""
-    graph = graphs.edit() | graphs.ace_sampler(denoise=0.02, steps=1, guidance=1.0, latent=("encode", 0))
+    graph = graphs.edit() | graphs.ace_sampler(denoise=0.001, steps=1, guidance=1.0, latent=("encode", 0))
     graph |= {"encode": graphs.node("VAEEncode", pixels=["load a.png", 0], vae=["vae", 0])}
     close = run(graph)
     start = run(graph | graphs.save("encode"))
     far = run(graph | graphs.ace_sampler(denoise=0.9, steps=4, guidance=1.0, latent=("encode", 0)))
-    assert relative(close, start) < 0.15 < relative(far, start)
+    assert relative(close, start) < 0.3 < 1 < relative(far, start)
 
 
 def test_nodes_are_listed_with_help(server):
