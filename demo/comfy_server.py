@@ -16,6 +16,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -277,6 +278,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8188)
     options = parser.parse_args()
     server = ComfyServer(options.folder, port=options.port)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # however it ends, ComfyUI ends with it
     try:
         server.start(show_log=True)
         print(f"\nComfyUI with this pack: {server.url}   (Ctrl-C stops it)", flush=True)

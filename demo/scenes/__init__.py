@@ -1,0 +1,10 @@
+"""A synthetic world whose pictures are drawn from data, so that every edit has an exact answer.
+
+world (what a scene is) · drawing (scene → primitives) · shapes (primitives → coverage) · render (→ pictures) · views
+(maps, degradations and styles of a picture) · photos (real pictures for the tasks that need no scene).
+"""
+
+from .render import SIZE, Picture, render
+from .world import Face, Figure, Scene, Sign, Thing, random_scene
+
+__all__ = ["SIZE", "Face", "Figure", "Picture", "Scene", "Sign", "Thing", "random_scene", "render"]

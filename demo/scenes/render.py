@@ -1,0 +1,109 @@
+"""Pictures from scenes, many at once, on any device. All are 128 × 128, RGB in [0, 1]."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from . import photos, views
+from .drawing import HORIZON, draw
+from .shapes import KINDS, distance
+from .world import TEXTURES, Scene
+
+SIZE = 128
+STRUCTURAL = ("segmentation", "depth", "pose")  # drawn from the scene; every other view is computed from its picture
+PERIOD = 16  # of stripes and dots, in pixels
+CHUNK = 256  # primitives drawn together
+
+Box = tuple[int, int, int, int]  # x0, y0, x1, y1
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a frame shows: a scene or a photograph, as a view ("picture", a map, a degradation, a style).
+
+    seed: of the noise · photo: number of a photograph (see photos.crops) · crop: its left, top and mirrored, in [0, 1].
+    """
+
+    scene: Scene | None = None
+    view: str = "picture"
+    seed: int = 0
+    photo: int | None = None
+    crop: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+def render(pictures: Sequence[Picture], device: torch.device | str = "cpu") -> Tensor:
+    """(n, 3, 128, 128) float32 in [0, 1]."""
+    out = torch.zeros(len(pictures), 3, SIZE, SIZE, device=device)
+    drawn = [i for i, p in enumerate(pictures) if p.photo is None]
+    if drawn:
+        out[drawn] = paint([(pictures[i].scene, pictures[i].view if pictures[i].view in STRUCTURAL else "picture")
+                            for i in drawn], device)
+    taken = [i for i, p in enumerate(pictures) if p.photo is not None]
+    if taken:
+        out[taken] = photos.crops([(pictures[i].photo, pictures[i].crop) for i in taken], SIZE).to(device)
+    by_view: dict[str, list[int]] = {}
+    for i, p in enumerate(pictures):
+        if p.view != "picture" and (p.view not in STRUCTURAL or p.photo is not None):
+            by_view.setdefault(p.view, []).append(i)
+    for view, which in by_view.items():
+        out[which] = views.apply(view, out[which], [pictures[i].seed for i in which])
+    return out
+
+
+def paint(scenes: Sequence[tuple[Scene, str]], device: torch.device | str) -> Tensor:
+    """(scene, "picture" or a structural view) … → (n, 3, 128, 128)."""
+    rows, owners, layers, backdrops, lights = [], [], [], [], []
+    for i, (scene, view) in enumerate(scenes):
+        made, backdrop, light = draw(scene, view)
+        rows += made
+        owners += [i] * len(made)
+        layers += range(len(made))
+        backdrops.append(backdrop)
+        lights.append(light)
+    y = torch.arange(SIZE, device=device) + 0.5
+    x, y = y.reshape(1, 1, SIZE), y.reshape(1, SIZE, 1)
+    canvas = ground(torch.tensor(backdrops, device=device, dtype=torch.float32), y)
+    if rows:
+        table = torch.tensor(rows, device=device, dtype=torch.float32)
+        owner, layer = torch.tensor(owners, device=device), torch.tensor(layers, device=device)
+        for k in range(int(max(layers)) + 1):
+            for which in (layer == k).nonzero()[:, 0].split(CHUNK):
+                alpha, colour = coverage(table[which], x, y), texture(table[which], x, y)
+                behind = canvas[owner[which]]
+                canvas[owner[which]] = torch.lerp(behind, colour, alpha[:, None])
+    light = torch.tensor(lights, device=device)[:, :, None, None]
+    return (canvas * light / 255).clamp(0, 1)
+
+
+def ground(backdrops: Tensor, y: Tensor) -> Tensor:
+    """(n, 4, 3) colours at the top, above and below the horizon, at the bottom → (n, 3, 128, 128)."""
+    top, above, below, bottom = (c[:, :, None, None] for c in backdrops.unbind(1))
+    y = y.reshape(1, 1, SIZE, 1)
+    upper = torch.lerp(top, above, (y / HORIZON).clamp(0, 1))
+    lower = torch.lerp(below, bottom, ((y - HORIZON) / (SIZE - HORIZON)).clamp(0, 1))
+    return torch.where(y < HORIZON, upper, lower).expand(-1, -1, -1, SIZE).clone()
+
+
+def coverage(rows: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """(n, 13) primitives → (n, 128, 128) in [0, 1], soft over one pixel."""
+    out = torch.empty(len(rows), SIZE, SIZE, device=rows.device)
+    for kind in rows[:, 0].unique().long().tolist():
+        which = (rows[:, 0] == kind).nonzero()[:, 0]
+        out[which] = (0.5 - distance(KINDS[kind], x, y, rows[which, 1:6])).clamp_(0, 1)
+    return out
+
+
+def texture(rows: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """(n, 13) primitives → their colours (n, 3, 128, 128), or (n, 3, 1, 1) if all are plain."""
+    first, second = rows[:, 6:9, None, None], rows[:, 10:13, None, None]
+    kind = rows[:, 9, None, None]
+    if not (kind > 0).any():
+        return first
+    u, v = x - rows[:, 1, None, None], y - rows[:, 2, None, None]
+    stripes = ((torch.remainder(v, PERIOD) - PERIOD / 2).abs() - PERIOD * 0.27 + 0.5).clamp(0, 1)
+    u, v = (torch.remainder(w + PERIOD / 2, PERIOD) - PERIOD / 2 for w in (u, v))
+    dots = (PERIOD * 0.31 - torch.hypot(u, v) + 0.5).clamp(0, 1)
+    mix = stripes * (kind == TEXTURES.index("striped")) + dots * (kind == TEXTURES.index("dotted"))
+    return torch.lerp(first, second, mix[:, None])

@@ -1,0 +1,116 @@
+"""Views that are computed from a picture: maps, degradations and styles. (n, 3, H, W) in [0, 1] → the same."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MOSAIC = 16  # pixels on a tile's side
+BLUR = 4.0  # standard deviation in pixels
+NOISE = 0.22  # standard deviation
+STYLES = ("sepia", "inverted", "sketch", "blueprint", "infrared")
+LUMA = (0.299, 0.587, 0.114)
+
+
+def apply(view: str, images: Tensor, seeds: Sequence[int]) -> Tensor:
+    """One view of every picture; seeds are used by noise alone."""
+    if view == "noisy":
+        return noisy(images, seeds)
+    return _VIEWS[view](images)
+
+
+def grayscale(x: Tensor) -> Tensor:
+    return luma(x).expand(-1, 3, -1, -1)
+
+
+def luma(x: Tensor) -> Tensor:
+    """(n, 1, H, W)."""
+    return (x * x.new_tensor(LUMA).reshape(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
+def mosaic(x: Tensor) -> Tensor:
+    return F.interpolate(F.avg_pool2d(x, MOSAIC), scale_factor=MOSAIC, mode="nearest")
+
+
+def gaussian(x: Tensor, sigma: float) -> Tensor:
+    radius = round(3 * sigma)
+    line = torch.exp(-0.5 * (torch.arange(-radius, radius + 1, device=x.device) / sigma) ** 2)
+    line = (line / line.sum()).expand(x.shape[1], 1, 1, -1)
+    x = F.pad(x, (radius,) * 4, mode="replicate")
+    return F.conv2d(F.conv2d(x, line, groups=x.shape[1]), line.transpose(2, 3), groups=x.shape[1])
+
+
+def blur(x: Tensor) -> Tensor:
+    return gaussian(x, BLUR)
+
+
+def gradient(x: Tensor) -> Tensor:
+    """Largest colour step per pixel, (n, 1, H, W)."""
+    x = F.pad(x, (1, 1, 1, 1), mode="replicate")
+    dx, dy = x[:, :, 1:-1, 2:] - x[:, :, 1:-1, :-2], x[:, :, 2:, 1:-1] - x[:, :, :-2, 1:-1]
+    return torch.hypot(dx, dy).amax(1, keepdim=True)
+
+
+def edge(x: Tensor) -> Tensor:
+    """Colour steps, white on black."""
+    return ((gradient(gaussian(x, 1.0)) - 0.06) * 5).clamp(0, 1).expand(-1, 3, -1, -1)
+
+
+def scribble(x: Tensor) -> Tensor:
+    """Thick white strokes along strong outlines, on black."""
+    strong = ((gradient(gaussian(x, 2.0)) - 0.13) * 30).clamp(0, 1)
+    return F.max_pool2d(strong, 3, 1, 1).expand(-1, 3, -1, -1)
+
+
+def contour(x: Tensor) -> Tensor:
+    """Dark outlines on white."""
+    return 1 - ((gradient(gaussian(x, 1.2)) - 0.12) * 8).clamp(0, 1).expand(-1, 3, -1, -1)
+
+
+def noisy(x: Tensor, seeds: Sequence[int]) -> Tensor:
+    noise = torch.stack([torch.randn(x.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    return (x + NOISE * noise.to(x)).clamp(0, 1)
+
+
+def depth(x: Tensor) -> Tensor:
+    """A guess for pictures whose depth nobody measured: near is low, saturated and dark against what lies behind.
+
+    It is what depth *looks like* (smooth, near is bright), from height in the picture and large-scale contrast; not a
+    measurement. Scenes have true depth maps.
+    """
+    height = torch.linspace(0.1, 0.78, x.shape[-2], device=x.device).reshape(1, 1, -1, 1)
+    smooth = gaussian(x, 6.0)
+    border = torch.cat([smooth[..., :16, :].flatten(2), smooth[..., :, :8].flatten(2), smooth[..., :, -8:].flatten(2)], 2)
+    away = (smooth - border.mean(2)[..., None, None]).abs().amax(1, keepdim=True)
+    return (0.6 * height + 0.9 * away).clamp(0, 1).expand(-1, 3, -1, -1)
+
+
+def sepia(x: Tensor) -> Tensor:
+    return (luma(x) * x.new_tensor((1.12, 0.92, 0.66)).reshape(1, 3, 1, 1)).clamp(0, 1)
+
+
+def inverted(x: Tensor) -> Tensor:
+    return 1 - x
+
+
+def sketch(x: Tensor) -> Tensor:
+    """Pencil: dark lines on paper, faint shading."""
+    lines = ((gradient(gaussian(x, 1.0)) - 0.06) * 5).clamp(0, 1)
+    return (0.72 + 0.28 * luma(x)) * (1 - 0.85 * lines) * x.new_tensor((1, 0.98, 0.9)).reshape(1, 3, 1, 1)
+
+
+def blueprint(x: Tensor) -> Tensor:
+    lines = ((gradient(gaussian(x, 1.0)) - 0.06) * 5).clamp(0, 1)
+    paper = x.new_tensor((0.1, 0.22, 0.6)).reshape(1, 3, 1, 1)
+    return torch.lerp(paper.expand_as(x), torch.ones_like(x), lines)
+
+
+def infrared(x: Tensor) -> Tensor:
+    """Grey levels from deep violet over red to yellow."""
+    g = luma(x)
+    return torch.cat([(g * 1.6).clamp(0, 1), (g * 2 - 0.9).clamp(0, 1), (0.45 - (g - 0.25).abs()).clamp(0, 1)], 1)
+
+
+_VIEWS = {f.__name__: f for f in (grayscale, mosaic, blur, edge, scribble, contour, depth, sepia, inverted, sketch,
+                                  blueprint, infrared)}

@@ -1,0 +1,193 @@
+"""Success of the demo model per task on unseen scenes: `python -m demo.score --seed 12345 --cases 200`.
+
+Controls repeat cases with something taken away that the answer depends on: the history, the order of the images,
+the instruction. With --ceiling the exact answers go through the autoencoder instead: no model can score higher.
+"""
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import torch
+from torch import Tensor
+
+from ace_model.diffusion import ddim, guide
+
+from . import model as tiny
+from . import train_autoencoder
+from .files import replace_file
+from .judge import judge
+from .scenes import Picture, photos, render
+from .tasks import MULTI_TURN, TASKS, Sample, Turn, analysis, chains, generate
+from .tasks.base import ANALYSIS
+from .tasks.batch import Frames, frames_of
+from .text import Tokenizer
+
+CONTROLS = ("without history", "images swapped", "empty instruction")
+
+
+def cases(seed: int, task: str, count: int) -> list[Sample]:
+    """Samples that training never saw (other seeds), all from scenes."""
+    rng, out = Random(f"score {seed} {task}"), []
+    while len(out) < count:
+        sample = generate(rng, task)
+        if all(p.photo is None for p in (sample.target, *sample.pictures)):
+            out.append(sample)
+    return out
+
+
+def control(sample: Sample, name: str) -> tuple[Turn, ...] | None:
+    """The turns with something taken away; None if the control says nothing about this sample."""
+    *earlier, last = sample.turns
+    if name == "without history":
+        return chains.without_history(sample.turns) if sample.history else None
+    if name == "empty instruction":
+        return (*earlier, replace(last, instruction=""))
+    if len(last.pictures) != 2 or last.pictures[0] == last.pictures[1]:
+        return None
+    return (*earlier, replace(last, pictures=last.pictures[::-1]))
+
+
+class Answerer:
+    """Samples answers; guidance and steps as given."""
+
+    def __init__(self, args: argparse.Namespace):
+        self.args, self.vae = args, train_autoencoder.load(args.device)
+        self.model = None if args.ceiling else tiny.load(Tokenizer(args.tokenizer)).to(args.device).eval()
+
+    @torch.no_grad()
+    def __call__(self, samples: list[Sample]) -> Tensor:
+        """(n, 3, 128, 128) in [0, 1]."""
+        if self.model is None:
+            images = render([s.target for s in samples], self.args.device)
+            return torch.cat([self.vae.decode(self.vae.encode(x)) for x in images.split(32)]).clamp(0, 1).cpu()
+        out = torch.zeros(len(samples), 3, 128, 128)
+        groups: dict[int, list[int]] = defaultdict(list)
+        for i, sample in enumerate(samples):
+            groups[len(sample.pictures)].append(i)
+        for which in groups.values():
+            for part in torch.tensor(which).split(self.args.batch):
+                out[part] = self.sample(frames_of([samples[i] for i in part.tolist()])).cpu()
+        return out
+
+    def sample(self, frames: list[Frames]) -> Tensor:
+        device = self.args.device
+        images = torch.stack([f.images for f in frames], 1).to(device).float() / 255  # (N + 1, B, 3, H, W)
+        latents = self.vae.encode(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        masks = torch.stack([f.masks for f in frames], 1).to(device)
+        texts, negatives = ([list(t) for t in zip(*(getattr(f, name) for f in frames), strict=True)]
+                            for name in ("texts", "negatives"))
+        both = [tiny.Batch(latents, masks, t) for t in (texts, negatives)]
+        with torch.autocast(device.split(":")[0], torch.bfloat16):
+            prepared = [self.model.prepare(b.texts) for b in both]
+
+            def eps(x: Tensor, t: Tensor) -> Tensor:
+                cond, uncond = (self.model.eps(x, t, b, p).float() for b, p in zip(both, prepared, strict=True))
+                return guide(cond, uncond, self.args.guidance, self.args.rescale)
+            noise = torch.randn(latents[0].shape, generator=torch.Generator().manual_seed(self.args.seed)).to(device)
+            clean = ddim(eps, noise, self.args.steps)
+        return self.vae.decode(clean.float()).clamp(0, 1)
+
+
+def photo_cases() -> list[Sample]:
+    """Every map that a photograph can have, of every photograph that was held out of training."""
+    out = []
+    for number in range(-len(photos.load("held_out")), 0):
+        source = Picture(photo=number, crop=(0.5, 0.5, 0.0))
+        out += [Sample(ANALYSIS, f"photo {view}", (Turn(f"{analysis.MAPS[view][-1]} of {{image}}", (source,)),),
+                       replace(source, view=view)) for view in analysis.FROM_PHOTOS]
+    return out
+
+
+def measure(answerer, samples: list[Sample], as_asked: list[Sample]) -> list[tuple[str, bool, dict]]:
+    """Subtask, right?, numbers per sample; `as_asked` is what the model sees."""
+    answers = answerer(as_asked)
+    return [(s.subtask, *judge(s, a)) for s, a in zip(samples, answers, strict=True)]
+
+
+def score(args: argparse.Namespace) -> dict:
+    """{"tasks": {task: {"success", "cases", "subtasks", "numbers"}}, "controls": {control: {"as asked", "control"}}}"""
+    answerer, tasks, chosen = Answerer(args), {}, {}
+    for task in args.tasks or TASKS:
+        began, samples = time.time(), cases(args.seed, task, args.cases)
+        chosen[task] = [(s, r) for s, r in zip(samples, measure(answerer, samples, samples), strict=True)]
+        results = [r for _, r in chosen[task]]
+        tasks[task] = {"success": share(r[1] for r in results), "cases": len(results), "subtasks": by_subtask(results),
+                       "numbers": averages(results)}
+        print(f"{task:24s} {tasks[task]['success']:6.1%}   "
+              + "  ".join(f"{k} {v:.2f}" for k, v in tasks[task]["numbers"].items()) + f"   {time.time() - began:.0f} s")
+        print("    " + ", ".join(f"{k} {v:.0%}" for k, v in tasks[task]["subtasks"].items()), flush=True)
+    if not args.tasks:
+        of_photos = measure(answerer, photo_cases(), photo_cases())
+        tasks["held-out photographs"] = {"success": share(r[1] for r in of_photos), "cases": len(of_photos),
+                                         "subtasks": by_subtask(of_photos), "numbers": averages(of_photos)}
+        print(f"held-out photographs     {tasks['held-out photographs']['success']:6.1%}\n    "
+              + ", ".join(f"{k} {v:.0%}" for k, v in tasks["held-out photographs"]["subtasks"].items()), flush=True)
+    history = [r[1] for s, r in chosen.get(MULTI_TURN, []) if s.history]
+    report = {"tasks": tasks, "history questions": share(history), "controls": {}, "settings": {
+        k: str(v) for k, v in vars(args).items() if k in ("seed", "steps", "guidance", "rescale", "ceiling")}}
+    print(f"history questions        {report['history questions']:6.1%}")
+    for name in () if args.ceiling or args.no_controls else CONTROLS:
+        report["controls"][name] = run_control(answerer, name, chosen, args.cases)
+        found = report["controls"][name]
+        print(f"{name:24s} {found['control']:6.1%}  (as asked {found['as asked']:.1%})", flush=True)
+    return report
+
+
+def run_control(answerer, name: str, chosen: dict, count: int) -> dict[str, float]:
+    pairs = [(s, r, turns) for task, found in chosen.items() if task != ANALYSIS or name != "images swapped"
+             for s, r in found[:max(8, count // 3)] if (turns := control(s, name))]
+    results = measure(answerer, [s for s, _, _ in pairs], [replace(s, turns=t) for s, _, t in pairs])
+    return {"as asked": share(r[1] for _, r, _ in pairs), "control": share(r[1] for r in results), "cases": len(pairs)}
+
+
+def share(values) -> float:
+    values = list(values)
+    return sum(values) / max(1, len(values))
+
+
+def by_subtask(results) -> dict[str, float]:
+    groups = defaultdict(list)
+    for name, right, _ in results:
+        groups[name].append(right)
+    return {name: share(found) for name, found in sorted(groups.items())}
+
+
+def averages(results) -> dict[str, float]:
+    groups = defaultdict(list)
+    for _, _, numbers in results:
+        for name, value in numbers.items():
+            groups[name].append(value)
+    return {name: share(found) for name, found in sorted(groups.items())}
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="python -m demo.score", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    p.add_argument("--seed", type=int, default=12345)
+    p.add_argument("--cases", type=int, default=200, help="per task")
+    p.add_argument("--tasks", nargs="*", choices=TASKS)
+    p.add_argument("--steps", type=int, default=16)
+    p.add_argument("--guidance", type=float, default=2.5)
+    p.add_argument("--rescale", type=float, default=0.5)
+    p.add_argument("--batch", type=int, default=32)
+    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument("--ceiling", action="store_true", help="the exact answers through the autoencoder")
+    p.add_argument("--no-controls", action="store_true")
+    p.add_argument("--tokenizer", type=Path, help="tokenizer.json of T5; found in COMFYUI_PATH otherwise")
+    p.add_argument("--out", type=Path, help="write the report as JSON")
+    return p
+
+
+def main() -> None:
+    args = parser().parse_args()
+    report = score(args)
+    if args.out:
+        replace_file(args.out, lambda path: path.write_text(json.dumps(report, indent=1)))
+
+
+if __name__ == "__main__":
+    main()

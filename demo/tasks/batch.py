@@ -1,0 +1,99 @@
+"""Samples → pictures, masks and texts of their frames, through the pack's own LCU."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from random import Random
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ace_model.images import latent_mask
+from ace_model.lcu import ConditionUnit, LongContextUnit
+
+from ..scenes import SIZE, render
+from .base import TASKS, Region, Sample, Turn, generate
+
+WEIGHTS = dict(zip(TASKS, (0.8, 1.4, 1.4, 1.9, 1.3, 1.0, 0.8, 1.3, 2.1), strict=True))  # how often each task is trained
+DROP_HISTORY = 0.3
+_STAND_IN = torch.zeros(16, 16, 3)  # texts do not depend on what the pictures show
+
+
+@dataclass
+class Frames:
+    """images (N + 1, 3, 128, 128) uint8, target first · masks (N + 1, 1, 16, 16) · texts and negatives: N + 1 strings."""
+
+    images: Tensor
+    masks: Tensor
+    texts: list[str]
+    negatives: list[str]
+
+
+@cache
+def mask_of(region: Region | None) -> Tensor:
+    """(1, 128, 128): 1 = edit here, everywhere if None."""
+    if region is None:
+        return torch.ones(1, SIZE, SIZE)
+    x0, y0, x1, y1 = region.box
+    mask = torch.zeros(1, SIZE, SIZE)
+    mask[:, y0:y1, x0:x1] = 1
+    return 1 - mask if region.outside else mask
+
+
+@cache
+def latent_mask_of(region: Region | None) -> Tensor:
+    """(1, 16, 16)."""
+    return latent_mask(mask_of(region))
+
+
+def texts_of(turns: Sequence[Turn]) -> tuple[list[str], list[str]]:
+    """Positive and negative text of every frame, as the graph's LCU makes them."""
+    lcu = LongContextUnit()
+    for turn in turns:
+        lcu = lcu.then(ConditionUnit(turn.instruction, [_STAND_IN] * len(turn.pictures)))
+    frames = lcu.frames()
+    negatives = [f.negative_text for f in frames]
+    return [f.text for f in frames], ["", *negatives[1:]]
+
+
+def frames_of(samples: Sequence[Sample]) -> list[Frames]:
+    """Render a few samples together."""
+    images = render([p for s in samples for p in (s.target, *s.pictures)])
+    regions, texts, start = [], [], 0
+    for sample in samples:
+        own = [t.region(i) for t in sample.turns for i in range(len(t.pictures))]
+        blanks = [t.blank for t in sample.turns for _ in t.pictures]
+        for i, (region, blank) in enumerate(zip(own, blanks, strict=True), start + 1):
+            if blank and region is not None:
+                images[i] *= 1 - mask_of(region)
+        last = sample.turns[-1]
+        regions += [last.region(0) if last.pictures else None, *own]
+        texts.append(texts_of(sample.turns))
+        start = len(regions)
+    counts = [1 + len(s.pictures) for s in samples]
+    images = (images * 255).round().byte().split(counts)  # views of one tensor, which workers hand over as one
+    masks = torch.stack([latent_mask_of(r) for r in regions]).split(counts)
+    return [Frames(i, m, *t) for i, m, t in zip(images, masks, texts, strict=True)]
+
+
+class Chunks(Dataset):
+    """Endless training data in numbered chunks: chunk i is the same whoever makes it, whenever."""
+
+    def __init__(self, seed: int, size: int, first: int = 0):
+        self.seed, self.size, self.first = seed, size, first
+
+    def __len__(self) -> int:
+        return 1 << 40
+
+    def __getitem__(self, index: int) -> list[Frames]:
+        rng = Random(f"{self.seed}/{self.first + index}")
+        tasks = rng.choices(TASKS, [WEIGHTS[t] for t in TASKS], k=self.size)
+        return frames_of([forget(rng, generate(rng, task)) for task in tasks])
+
+
+def forget(rng: Random, sample: Sample) -> Sample:
+    """Drop the history now and then, where the answer does not need it."""
+    if sample.history or len(sample.turns) == 1 or rng.random() > DROP_HISTORY:
+        return sample
+    return replace(sample, turns=sample.turns[-1:])

@@ -1,0 +1,127 @@
+"""Multi-turn chains. Where `history` is said, the last picture and instruction alone cannot tell the answer."""
+
+from dataclasses import replace
+from random import Random
+
+from ..scenes import Picture, Scene, random_scene
+from ..scenes.views import STYLES
+from ..scenes.world import COLOURS
+from . import editing, words
+from .base import MULTI_TURN, Turn, subtask
+
+
+def turn(text: str, scene: Scene) -> Turn:
+    return Turn(text, (Picture(scene),))
+
+
+UNDO = {"colour": (editing.recolour, "few"), "background": (editing.move_to_place, "any"), "removed": (editing.remove, "few"),
+        "replaced": (editing.swap, "few"), "hair": (editing.rehair, "face"), "shirt": (editing.redress, "figure"),
+        "text": (editing.unwrite, "sign")}
+UNDO_WORDS = {
+    "colour": ("give it back the colour it had before", "{image} with the colour from before",
+               "the old colour again in {image}"),
+    "background": ("put {image} back where it was before", "the place from before in {image}",
+                   "restore the former background of {image}"),
+    "removed": ("put back what was there before", "bring back to {image} what was removed",
+                "{image} with the removed thing again"),
+    "replaced": ("put back what was there before", "undo the replacement in {image}", "{image} with the former thing again"),
+    "hair": ("the hair from before in {image}", "give back the former hair colour in {image}"),
+    "shirt": ("the shirt from before in {image}", "give back the former shirt colour in {image}"),
+    "text": ("put back the text that was there before", "{image} with the removed letters again")}
+
+
+@subtask(MULTI_TURN, "put back", 2.0)
+def put_back(rng: Random):
+    what = rng.choice(tuple(UNDO))
+    edit, kind = UNDO[what]
+    first = editing.SCENES[kind](rng)
+    second, text = edit(first, rng)
+    again = words.say(rng, *UNDO_WORDS[what], "undo that", "{previous.image} again")
+    return (turn(text, first), turn(again, second)), Picture(first), True
+
+
+@subtask(MULTI_TURN, "colour of earlier")
+def earlier_colour(rng: Random):
+    """Three turns; the colour that a thing had two turns ago, or one turn ago."""
+    first = random_scene(rng, "things", rng.choice((1, 2)))
+    i = rng.randrange(len(first.things))
+    colours = rng.sample([c for c in COLOURS if c not in {t.colour for t in first.things}], 2)
+    scenes = [first, *(first.change(i, colour=c) for c in colours)]
+    it = f"the {first.things[i].shape}"
+    texts = [words.say(rng, "[make|paint|turn] <it> <colour> in {image}", it=it, colour=c) for c in colours]
+    back = rng.choice((1, 2))
+    last = words.say(rng, *(("give <it> the colour it had two turns ago", "<it> in {image} with its very first colour",
+                             "<it> with the colour it has in {previous2.image}") if back == 2 else
+                            ("give <it> the colour it had one turn ago", "<it> in {image} with its last colour",
+                             "<it> with the colour it has in {previous.image}")), it=it)
+    turns = [turn(t, s) for t, s in zip((*texts, last), scenes, strict=True)]
+    return turns, Picture(scenes[2 - back]), True
+
+
+@subtask(MULTI_TURN, "take away what was added")
+def take_away(rng: Random):
+    """The last picture alone has several things; only the turn before tells which came last."""
+    first = random_scene(rng, "things", rng.choice((1, 2)))
+    second, text = editing.add(first, rng)
+    again = words.say(rng, "[remove|take away] what was [just|] added", "{image} without the added thing", "undo that",
+                      "[remove|erase] the newest thing in {image}")
+    return (turn(text, first), turn(again, second)), Picture(first), True
+
+
+@subtask(MULTI_TURN, "keep the rest")
+def keep_the_rest(rng: Random):
+    """Undo the first of two changes."""
+    first = random_scene(rng, "things", rng.choice((1, 2)))
+    second, one = editing.recolour(first, rng)
+    third, two = rng.choice((editing.relight, editing.move_to_place))(second, rng)
+    text = words.say(rng, "undo the first change but keep the rest", "the colours from the beginning in {image}",
+                     "{image} with the colours of {previous2.image}")
+    return (turn(one, first), turn(two, second), turn(text, third)), Picture(third.but(things=first.things)), True
+
+
+@subtask(MULTI_TURN, "the same again")
+def same_again(rng: Random):
+    """The instruction of the turn before, for another picture."""
+    first, second = random_scene(rng), random_scene(rng)
+    kind = rng.choice(("place", "style"))
+    text = words.say(rng, "do the same [with|to] {image}", "the same for {image}", "{image} in the same way")
+    if kind == "style":
+        wanted = rng.choice(STYLES)
+        earlier = words.say(rng, "{image} in <style> style", "[turn|convert] {image} into <style>", style=wanted)
+        return (turn(earlier, first), turn(text, second)), Picture(second, wanted), True
+    moved, earlier = editing.move_to_place(first, rng)
+    if second.place == moved.place:
+        second = second.but(place=editing.other(rng, words.PLACE_WORDS, moved.place, "studio"))
+    return (turn(earlier, first), turn(text, second)), Picture(second.but(place=moved.place)), True
+
+
+@subtask(MULTI_TURN, "next edit")
+def next_edit(rng: Random):
+    """An ordinary second turn: the history is there and must not disturb."""
+    name, (edit, kind) = rng.choice([*editing.SEMANTIC_EDITS.items(), *editing.ELEMENT_EDITS.items()])
+    if name in editing.NEEDS_MASK:
+        edit, kind = editing.relight, "any"
+    first = editing.SCENES[kind](rng)
+    before = (editing.relight if edit is not editing.relight else editing.move_to_place)
+    second, one = before(first, rng)
+    third, two = edit(second, rng)
+    return (turn(one, first), turn(two, second)), Picture(third)
+
+
+@subtask(MULTI_TURN, "picture of an earlier turn")
+def earlier_picture(rng: Random):
+    """A thing from a picture that was shown two pictures ago, in the setting of the present one."""
+    first, thing_scene = random_scene(rng, "things", 1), None
+    styled = rng.choice(STYLES)
+    thing_scene = random_scene(rng, "things", 0)
+    one = words.say(rng, "{image} in <style> style", style=styled)
+    two = words.say(rng, "the object of {previous.image} in the setting of {image}",
+                    "put the object from {previous.image} into {image}")
+    return (turn(one, first), turn(two, thing_scene)), Picture(thing_scene.but(things=first.things)), True
+
+
+def without_history(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    """The last turn alone; names of earlier pictures become the present one's."""
+    last = turns[-1]
+    text = last.instruction.replace("{previous.image}", "{image}").replace("{previous2.image}", "{image}")
+    return (replace(last, instruction=text),)
