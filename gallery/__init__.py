@@ -1,0 +1,1 @@
+"""Builds the workflows, the subgraph blueprint and their pictures from short descriptions."""

@@ -1,0 +1,107 @@
+"""Chromium with ComfyUI's page: open it, load workflows, read what it would submit.
+
+    with open_page(server.url) as page:
+        page.load(workflow)
+        graph = page.prompt()
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from contextlib import contextmanager
+from pathlib import Path
+
+CANDIDATES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+PLACES = ("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+          r"C:\Program Files\Google\Chrome\Application\chrome.exe",
+          r"C:\Program Files (x86)\Microsoft\Edge\Application\msedge.exe")
+ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync", "--force-color-profile=srgb")
+NO_BROWSER = ("No Chromium or Chrome was found: install one (Debian, Ubuntu: `apt install chromium`), or set the variable "
+              "CHROMIUM to the program.")
+READY = "() => window.app?.graph && window.LiteGraph && app.extensionManager?.workflow?.activeWorkflow"
+
+
+class BrowserError(RuntimeError):
+    """There is no browser, or the page reported an error."""
+
+
+def find_browser() -> str:
+    """The path of a Chromium-like browser. Raises BrowserError."""
+    given = os.environ.get("CHROMIUM")
+    found = [given, *map(shutil.which, CANDIDATES), *PLACES]
+    for path in filter(None, found):
+        if Path(path).is_file():
+            return path
+    raise BrowserError(NO_BROWSER)
+
+
+class Page:
+    """ComfyUI's page. `tab` is Playwright's page; `errors` collects what the console calls an error."""
+
+    def __init__(self, tab):
+        self.tab, self.errors = tab, []
+        tab.on("console", self._console)
+        tab.on("pageerror", lambda error: self.errors.append(str(error)))
+        tab.on("response", self._response)
+
+    def _console(self, message) -> None:
+        failed_load = message.text.startswith("Failed to load resource")  # told with its address by _response
+        if message.type == "error" and not failed_load:
+            self.errors.append(message.text)
+
+    def _response(self, response) -> None:
+        if response.status >= 400 and not expected_absence(response.url):
+            self.errors.append(f"{response.status} for {response.url}")
+
+    def load(self, workflow: dict) -> None:
+        """Open a UI-format workflow as if it were dropped on the page."""
+        self.tab.evaluate("workflow => app.loadGraphData(workflow)", workflow)
+
+    def prompt(self) -> dict:
+        """The API graph that the page would submit now."""
+        return self.tab.evaluate("async () => (await app.graphToPrompt()).output")
+
+    def picture(self, path: Path, wait: int = 600) -> None:
+        """A screenshot of the whole graph. wait: milliseconds for the page to settle."""
+        panel = self.tab.get_by_test_id("panel-tab-parameters")
+        if panel.count() and panel.first.is_visible():
+            self.tab.get_by_label("Toggle properties panel").click()
+        for name, value in (("Comfy.Minimap.Visible", False), ("LiteGraph.Canvas.MinFontSizeForLOD", 0)):
+            self.tab.evaluate("([name, value]) => app.extensionManager.setting.set(name, value)", [name, value])
+        self.tab.mouse.move(600, 20)
+        self.tab.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+        self.tab.wait_for_timeout(wait)
+        self.tab.screenshot(path=path)
+
+    def serialized(self) -> dict:
+        """The UI-format workflow as the page would save it now."""
+        return json.loads(self.tab.evaluate("() => JSON.stringify(app.graph.serialize())"))
+
+
+def expected_absence(url: str) -> bool:
+    """Files that ComfyUI's page asks for and that a fresh installation does not have."""
+    return any(part in url for part in ("/userdata/", "/user.css", "/api/settings/", "favicon", "/manager/",
+                                        "/customnode/", "/v2/", "/experiment/models/preview"))
+
+
+@contextmanager
+def open_page(url: str, width: int = 1600, height: int = 1000, language: str = "en-US"):
+    """A fresh profile with ComfyUI's page, ready to use. Raises BrowserError without a browser or Playwright."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        raise BrowserError("Playwright is missing: pip install -r tests/requirements.txt") from error
+    program = find_browser()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
+        try:
+            tab = browser.new_page(viewport={"width": width, "height": height}, locale=language)
+            page = Page(tab)
+            tab.goto(url, timeout=120000)
+            tab.wait_for_function(READY, timeout=120000)
+            yield page
+        finally:
+            browser.close()

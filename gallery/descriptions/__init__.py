@@ -1,0 +1,1 @@
+"""What the shipped workflows are. Every module here that has `WORKFLOWS` ({file name: function}) is built."""

@@ -1,0 +1,45 @@
+"""The published files that workflows name: file name, address and folder, as ComfyUI's missing-model dialog reads them."""
+
+from dataclasses import asdict, dataclass
+
+HUB = "https://huggingface.co"
+
+
+@dataclass(frozen=True)
+class Model:
+    name: str  # equal to the loader's widget value, or the dialog does not match them
+    url: str  # the dialog offers huggingface.co and civitai addresses that end in .safetensors, .sft, .ckpt, .pth, .pt
+    directory: str  # below ComfyUI's models/
+
+    def entry(self) -> dict[str, str]:
+        return asdict(self)
+
+
+DIT = Model("ace_0.6b_512px.pth", f"{HUB}/scepter-studio/ACE-0.6B-512px/resolve/main/models/dit/ace_0.6b_512px.pth",
+            "diffusion_models")
+T5 = Model("t5xxl_fp16.safetensors", f"{HUB}/comfyanonymous/flux_text_encoders/resolve/main/t5xxl_fp16.safetensors",
+           "text_encoders")
+VAE = Model("vae-ft-mse-840000-ema-pruned.safetensors", f"{HUB}/stabilityai/sd-vae-ft-mse-original/resolve/main/"
+            "vae-ft-mse-840000-ema-pruned.safetensors", "vae")
+
+_KNOWN = {model.name: model for model in (DIT, T5, VAE)}
+
+
+def by_name(value) -> Model | None:
+    """The published file that a widget's value names, if it is one."""
+    return _KNOWN.get(value) if isinstance(value, str) else None
+
+
+def register(*models: Model) -> None:
+    """Make more files known, so that loaders that name them carry their addresses."""
+    _KNOWN.update({model.name: model for model in models})
+
+FLUX = Model("flux1-dev.safetensors", f"{HUB}/black-forest-labs/FLUX.1-dev/resolve/main/flux1-dev.safetensors",
+             "diffusion_models")
+CLIP_L = Model("clip_l.safetensors", f"{HUB}/comfyanonymous/flux_text_encoders/resolve/main/clip_l.safetensors",
+               "text_encoders")
+FLUX_VAE = Model("ae.safetensors", f"{HUB}/Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files/vae/"
+                 "ae.safetensors", "vae")
+register(FLUX, CLIP_L, FLUX_VAE)
+
+DEMO_DIT, DEMO_T5, DEMO_VAE = "ace_demo_dit.safetensors", "ace_demo_t5.safetensors", "ace_demo_vae.safetensors"  # bundled

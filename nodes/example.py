@@ -1,0 +1,30 @@
+"""Bundled pictures, so that a template runs at once."""
+
+from comfy_api.latest import io
+
+from ..ace_model import examples
+from .types import CATEGORY
+
+
+class ExampleImageNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="ACEEditorExampleImage",
+            display_name="ACE Example Image",
+            category=CATEGORY,
+            description="A picture that comes with this pack, and a mask of something worth editing in it. Replace it with "
+                        "Load Image to edit your own.",
+            search_aliases=["sample image", "test picture", "demo image"],
+            inputs=[
+                io.Combo.Input("picture", options=examples.names(), tooltip="Photographs in the public domain, and drawings "
+                                                                            "made for this pack."),
+            ],
+            outputs=[io.Image.Output(display_name="image", tooltip="The picture."),
+                     io.Mask.Output(display_name="mask", tooltip="White over something worth editing; all black if the "
+                                                                 "picture is meant to be edited as a whole.")],
+        )
+
+    @classmethod
+    def execute(cls, picture) -> io.NodeOutput:
+        return io.NodeOutput(*examples.load(picture))

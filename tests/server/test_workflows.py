@@ -1,0 +1,162 @@
+"""Every shipped workflow in a real ComfyUI, with small random models under the published names."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ace_model import canvas, examples
+from demo.comfy_server import PACK_NAME, ComfyServer, PromptError, link_folder
+from gallery.api import api_graph
+from gallery.build import workflows
+from tests import tiny_models
+
+HELPER = Path(__file__).with_name("tiny_flux_pack")  # tells core the sizes of the small FLUX text encoders
+GRAPHS = {title: api_graph(describe(title)) for title, describe in workflows().items()}
+KEEPING = [title for title, graph in GRAPHS.items()
+           if any(node["class_type"] == "ACEEditorKeepUntouched" for node in graph.values())]
+MEGAPIXELS = 0.25  # instead of the refiner's 1
+SIZES = {  # (width, height) where it is not the first example picture's
+    "Text to image": (512, 512), "Reference generation": (512, 384), "Fuse layers": (512, 384),
+    "Inpaint a detail of a large picture": (3 * 448, 3 * 288), "Refine with FLUX": (624, 416),
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    base = tmp_path_factory.mktemp("comfyui_workflows")
+    tiny_models.write(base / "models")
+    (base / "custom_nodes").mkdir()
+    link_folder(base / "custom_nodes" / HELPER.name, HELPER)
+    with ComfyServer(base, extra_args=["--whitelist-custom-nodes", PACK_NAME, HELPER.name]) as server:
+        yield server
+
+
+def quick(graph: dict) -> dict:
+    """The same graph with few steps and a small enlargement."""
+    out = {}
+    for key, node in graph.items():
+        inputs = dict(node["inputs"])
+        if "steps" in inputs:
+            inputs["steps"] = 1 if node["class_type"] == "ACEEditorSampler" else 2
+        if "megapixels" in inputs:
+            inputs["megapixels"] = MEGAPIXELS
+        out[key] = {"class_type": node["class_type"], "inputs": inputs}
+    return out
+
+
+def find(graph: dict, kind: str) -> list[str]:
+    return [key for key, node in graph.items() if node["class_type"] == kind]
+
+
+def pixels(server, outputs: dict, key: str) -> np.ndarray:
+    return np.asarray(server.image(outputs[key]["images"][0]).convert("RGB"))
+
+
+def expected_size(title: str, graph: dict) -> tuple[int, int]:
+    first = graph[find(graph, "ACEEditorExampleImage")[0]]["inputs"]["picture"] if title not in SIZES else None
+    if title == "Outpainting":
+        room = graph[find(graph, "ACEEditorOutpaintCanvas")[0]]["inputs"]
+        made, _ = canvas.outpaint(examples.load(first)[0], *(room[side] for side in canvas.SIDES), room["token_budget"], True)
+        return made.shape[2], made.shape[1]
+    if first is None:
+        return SIZES[title]
+    return examples.load(first)[0].shape[2], examples.load(first)[0].shape[1]
+
+
+@pytest.mark.parametrize("title", GRAPHS)
+def test_workflow_runs(server, title):
+    graph = quick(GRAPHS[title])
+    keep = find(graph, "ACEEditorKeepUntouched")
+    for key in keep:  # save what must stay, and where
+        inputs = graph[key]["inputs"]
+        graph["original"] = {"class_type": "SaveImage", "inputs": {"images": inputs["original"], "filename_prefix": "o"}}
+        graph["white"] = {"class_type": "MaskToImage", "inputs": {"mask": inputs["mask"]}}
+        graph["mask"] = {"class_type": "SaveImage", "inputs": {"images": ["white", 0], "filename_prefix": "m"}}
+    outputs = server.run(graph, timeout=240)
+    saved = [key for key in find(graph, "SaveImage") if key not in ("original", "mask")]
+    assert saved
+    if not title.startswith("ACE++"):
+        for key in saved:
+            assert pixels(server, outputs, key).shape[1::-1] == expected_size(title, graph)
+    for key in keep:
+        result_key = next(k for k in saved if graph[k]["inputs"]["images"] == [key, 0])
+        before, after = pixels(server, outputs, "original"), pixels(server, outputs, result_key)
+        mask = canvas.fit_mask(torch.from_numpy(pixels(server, outputs, "mask")[None, ..., 0].copy()), *before.shape[:2])
+        outside = mask[0].numpy() == 0
+        assert outside.any() and np.array_equal(before[outside], after[outside])
+        assert not np.array_equal(before, after)
+
+
+def test_masked_workflows_keep_the_rest():
+    assert {"Add an object", "Remove an object", "Write text", "Remove text", "Inpainting", "Outpainting", "Try-on",
+            "Inpaint a detail of a large picture"} <= set(KEEPING)
+
+
+def picture(name="cat.jpg"):
+    return {"class_type": "ACEEditorExampleImage", "inputs": {"picture": name}}
+
+
+def save(key):
+    return {"class_type": "SaveImage", "inputs": {"images": [key, 0], "filename_prefix": "bad"}}
+
+
+def solid(value):
+    return {"class_type": "SolidMask", "inputs": {"value": value, "width": 448, "height": 288}}
+
+
+def outpaint(**changes):
+    room = {"left": 0.25, "top": 0.25, "right": 0.25, "bottom": 0.25, "token_budget": 1024, "shrink_to_fit": True}
+    inputs = {"image": ["picture", 0], **room, **changes}
+    return {"picture": picture(), "bad": {"class_type": "ACEEditorOutpaintCanvas", "inputs": inputs}, "save": save("bad")}
+
+
+def crop(mask, **changes):
+    inputs = {"image": ["picture", 0], "mask": ["mask", 0], "margin": 0.5, "min_size": 256, **changes}
+    return {"picture": picture(), "mask": mask, "bad": {"class_type": "ACEEditorCropAroundMask", "inputs": inputs},
+            "save": save("bad")}
+
+
+def keep(mask):
+    inputs = {"original": ["picture", 0], "result": ["picture", 0], "mask": ["mask", 0], "feather": 8}
+    return {"picture": picture(), "mask": mask, "bad": {"class_type": "ACEEditorKeepUntouched", "inputs": inputs},
+            "save": save("bad")}
+
+
+def instruction(task, **changes):
+    inputs = {"task": task, "phrasing": 1, "what": "", "how": "", **changes}
+    text = {"class_type": "PreviewAny", "inputs": {"source": ["bad", 0]}}
+    return {"bad": {"class_type": "ACEEditorInstruction", "inputs": inputs}, "show": text}
+
+
+BAD = {
+    "no such picture": ({"bad": picture("dog.jpg"), "save": save("bad")}, "dog.jpg"),
+    "no such task": (instruction("Analysis: taste"), "Analysis: taste"),
+    "gap left empty": (instruction("Element editing: remove object"), "has the gap what"),
+    "outpaint of zero": (outpaint(left=0.0, top=0.0, right=0.0, bottom=0.0), "nothing to outpaint"),
+    "outpaint over the budget": (outpaint(shrink_to_fit=False, token_budget=256), "over the token budget of 256"),
+    "outpaint too far": (outpaint(left=4.0, top=4.0, right=4.0, bottom=4.0, token_budget=16), "would shrink to"),
+    "crop around nothing": (crop(solid(0.0)), "covers nothing"),
+    "crop around everything": (crop(solid(1.0)), "covers everything"),
+    "crop larger than the picture": (crop({"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 8, "height": 8}},
+                                          min_size=512), "min_size 512 is larger than the picture of 448×288"),
+    "keep with an empty mask": (keep(solid(0.0)), "covers nothing"),
+    "keep with a full mask": (keep(solid(1.0)), "covers everything"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_named_by_its_node(server, case):
+    graph, message = BAD[case]
+    with pytest.raises(PromptError) as caught:
+        server.run(graph)
+    assert message in caught.value.message
+    assert caught.value.node_id == "bad" and caught.value.node_type == graph["bad"]["class_type"]
+
+
+def test_a_missing_picture_file_is_named(server, tmp_path, monkeypatch):
+    """The list is made when ComfyUI starts; a file removed later fails with the pack's own words."""
+    monkeypatch.setattr(examples, "FOLDER", tmp_path)
+    with pytest.raises(examples.ExampleError, match="install the pack again"):
+        examples.load("cat.jpg")

@@ -1,0 +1,110 @@
+"""Workflows, blueprint and help pages are what their descriptions make; nothing overlaps; both languages are complete."""
+
+import json
+import re
+
+import pytest
+
+from gallery import build, help
+from gallery.api import api_graph
+from gallery.graph import NODES, ROOT, DescriptionError, Workflow
+from gallery.i18n import SPECIAL, escape, unescape
+from gallery.layout import TITLE, arrange
+
+FLOWS = {title: describe(title) for title, describe in build.workflows().items()}
+LANGUAGES = ("en", "zh")
+
+
+def test_files_are_as_described():
+    assert not build.stale(build.contents()), "run: python -m gallery.build"
+
+
+def test_help_pages_are_as_described():
+    stale = [str(path) for path, text in help.pages().items()
+             if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    assert not stale, "run: python -m gallery.help"
+
+
+def test_every_node_has_help_and_both_languages():
+    names = {name for name in NODES if name.startswith("ACEEditor")}
+    english = help.definitions("en")
+    assert set(english) == names, "run: python -m gallery.capture"
+    for language in LANGUAGES:
+        texts = help.definitions(language)
+        assert set(texts) == names
+        for name, about in texts.items():
+            assert about["display_name"] and about["description"]
+            for part in ("inputs", "outputs"):
+                assert set(about[part]) == set(english[name][part]), f"{language}: {name}.{part}"
+                assert all(entry["name"] and entry["tooltip"] for entry in about[part].values()), f"{language}: {name}"
+    for name in names:
+        assert (help.NOTES / f"{name}.md").is_file() or name.startswith("ACEEditorPlus"), f"{name} has no tips"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_braces_in_locales_are_literals(language):
+    text = (ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8")
+    for value in re.findall(r'"(?:name|tooltip|description|display_name)": "([^"]*)"', text):
+        assert escape(unescape(value)) == value and not SPECIAL.search(re.sub(r"\{'[{}@|]'\}", "", value))
+
+
+@pytest.mark.parametrize("title", FLOWS)
+def test_nothing_overlaps_and_the_flow_reads_left_to_right(title):
+    flow = FLOWS[title]
+    arrange(flow)
+    boxes = [(node.pos[0], node.pos[1] - TITLE, node.pos[0] + node.size[0], node.pos[1] + node.size[1], node)
+             for node in flow.nodes]
+    for i, one in enumerate(boxes):
+        for other in boxes[:i]:
+            apart = one[0] >= other[2] or other[0] >= one[2] or one[1] >= other[3] or other[1] >= one[3]
+            assert apart, f"{one[4].type} overlaps {other[4].type}"
+    for group in flow.groups:
+        x, y, width, height = group.bounding
+        assert group.title
+        for node in group.nodes:
+            assert x < node.pos[0] and node.pos[0] + node.size[0] < x + width
+            assert y < node.pos[1] - TITLE and node.pos[1] + node.size[1] < y + height
+    for _, output, target, _ in flow.links:
+        assert output.node.pos[0] <= target.pos[0], f"{output.node.type} stands right of {target.type}"
+
+
+@pytest.mark.parametrize("title", FLOWS)
+def test_workflows_keep_the_house_rules(title):
+    content = json.loads((ROOT / "workflows" / f"{title}.json").read_text(encoding="utf-8"))
+    assert content["version"] == 0.4 and content["groups"]
+    assert [node for node in content["nodes"] if node["type"] == "MarkdownNote"]
+    for node in content["nodes"]:
+        assert node["properties"].get("cnr_id") and node["properties"].get("ver") or node["type"] == "MarkdownNote"
+        files = [value for value in node["widgets_values"]
+                 if isinstance(value, str) and re.search(r"\.(safetensors|pth)$", value)]
+        named = {model["name"] for model in node["properties"].get("models", [])}
+        assert set(files) == named or title == "Start here", f"{node['type']}: {files} against {named}"
+        for model in node["properties"].get("models", []):
+            assert re.fullmatch(r"https://(huggingface\.co|civitai\.com)/.*\.(safetensors|sft|ckpt|pth|pt)", model["url"])
+        assert "randomize" not in node["widgets_values"] and "increment" not in node["widgets_values"]
+    assert (ROOT / "workflows" / f"{title}.jpg").is_file(), "run: python -m gallery.thumbnails"
+
+
+def test_api_graph_unpacks_boxes():
+    graph = api_graph(FLOWS["Start here"])
+    units = {key: node for key, node in graph.items() if node["class_type"] == "ACEEditorConditionUnit"}
+    first, second = sorted(units, key=lambda key: int(key.split(":")[0]))
+    assert units[first]["inputs"]["instruction"].startswith("make the red star")
+    assert units[second]["inputs"]["images.image"][0].startswith(first.split(":")[0] + ":")
+    assert "images.image1" not in units[first]["inputs"]
+    assert all(node["class_type"] in NODES for node in graph.values())
+
+
+def test_errors_of_descriptions_name_what_is_wrong():
+    flow = Workflow("x")
+    with pytest.raises(DescriptionError, match="gallery.capture"):
+        flow.add("NoSuchNode")
+    with pytest.raises(DescriptionError, match="has no input speed"):
+        flow.add("ACEEditorSampler", speed=3)
+    with pytest.raises(DescriptionError, match="needs a choice for vae_name"):
+        flow.add("VAELoader")
+    vae = flow.add("VAELoader", vae_name="x.safetensors")
+    with pytest.raises(DescriptionError, match="takes MODEL, not VAE"):
+        flow.add("ACEEditorSampler", model=vae)
+    with pytest.raises(DescriptionError, match="has no output .IMAGE."):
+        vae["IMAGE"]
