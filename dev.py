@@ -15,7 +15,6 @@ import platform
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tarfile
@@ -349,26 +348,13 @@ def test(comfyui: str | None, args: list[str]) -> int:
     return 1 if total["failed"] or not total["passed"] else 0
 
 
-def serve(comfyui: str | None, args: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="dev.py serve", description="Start ComfyUI with this pack.")
-    parser.add_argument("--port", type=int, default=8188, help="port to listen on (default 8188)")
-    port = parser.parse_args(args).port
-    if not 0 < port < 65536:
-        parser.error(f"--port {port} is not a port: choose a number from 1 to 65535")
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            raise Stop(f"Port {port} is taken by another program: choose another with --port.")
-    python, env = prepare(comfyui)
-    return run([python, "-m", "demo.comfy_server", str(DEV / "serve"), "--port", str(port)], env)
-
-
-def program(name: str, comfyui: str | None, args: list[str]) -> int:
-    """Run one of the repository's own programs in the environment."""
+def program(name: str, first: list[str], comfyui: str | None, args: list[str]) -> int:
+    """Run one of the repository's own programs in the environment, with `first` before the user's arguments."""
     if not ROOT.joinpath(*name.split(".")).with_suffix(".py").is_file():
         say(f"This version has no {name} yet.")
         return 2
     python, env = prepare(comfyui)
-    return run([python, "-m", name, *args], env)
+    return run([python, "-m", name, *first, *args], env)
 
 
 def main(argv: list[str]) -> int:
@@ -376,9 +362,9 @@ def main(argv: list[str]) -> int:
         raise Stop(f"Python {platform.python_version()} is too old: run this with Python 3.10 or newer.")
     commands = {
         "test": (test, "run ruff and every test group, or pytest once with the arguments given"),
-        "serve": (serve, "start ComfyUI with this pack [--port N]"),
-        "bench": (partial(program, "tests.bench.speed"), "measure speed and memory [--quick]"),
-        "demo": (partial(program, "demo.run"), "run every workflow with the demo model [--help]"),
+        "serve": (partial(program, "demo.comfy_server", [str(DEV / "serve")]), "start ComfyUI with this pack [--port N]"),
+        "bench": (partial(program, "tests.bench.speed", []), "measure speed and memory [--quick]"),
+        "demo": (partial(program, "demo.run", []), "run every workflow with the demo model [--help]"),
     }
     hidden = () if (ROOT / "demo" / "run.py").is_file() else ("demo",)
     overview = "".join(f"\n  {name:<8}{commands[name][1]}" for name in commands if name not in hidden)

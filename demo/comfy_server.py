@@ -275,8 +275,13 @@ def link_folder(link: Path, target: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m demo.comfy_server", description="Start ComfyUI with this pack.")
     parser.add_argument("folder", type=Path, help="base directory: models/, input/, output/ lie there")
-    parser.add_argument("--port", type=int, default=8188)
+    parser.add_argument("--port", type=int, default=8188, help="port to listen on (default 8188)")
     options = parser.parse_args()
+    if not 0 < options.port < 65536:
+        parser.error(f"--port {options.port} is not a port: choose a number from 1 to 65535")
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", options.port)) == 0:
+            parser.error(f"port {options.port} is taken by another program: choose another with --port")
     server = ComfyServer(options.folder, port=options.port)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # however it ends, ComfyUI ends with it
     try:
