@@ -78,8 +78,8 @@ PHRASINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "Reference generation": {
         "subject": ("show the subject of {image} [what]", "make a new picture of [what] from {image}, [how]"),
         "face": ("make a portrait of the person in {image} [what]", "keep the face of {image}: [what]"),
-        "several references": ("combine [what] of {image} with [how] of {image1}", "put [what] of {image} and [how] of {image1} "
-                               "into the scene of {image2}"),
+        "several references": ("combine [what] of {image} with [how] of {image1}",
+                               "put [what] of {image} and [how] of {image1} into the scene of {image2}"),
         "try-on": ("dress the person in {image} in the garment of {image1}", "let the model in {image} wear [what] from "
                    "{image1}"),
     },

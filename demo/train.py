@@ -149,7 +149,10 @@ def train(args: argparse.Namespace) -> list[float]:
     losses: list[float] = []
     since = time.time()
     last = min(args.steps, args.stop or args.steps)
+    until = time.time() + 60 * (args.minutes or math.inf)
     while run.step < last:
+        if time.time() > until:
+            last = run.step + 1
         bank.add(next(loader))
         losses.append(run.advance(bank.draw(Random(f"{args.seed}-{run.step}"), args.batch)))
         if args.losses:
@@ -201,6 +204,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--warm", action="store_true", help="start from the shipped weights with a new optimizer")
     p.add_argument("--every", type=int, default=50, help="steps between progress lines")
     p.add_argument("--save-every", type=int, default=200)
+    p.add_argument("--minutes", type=float, help="pause after so long; call again to continue")
     p.add_argument("--stop", type=int, help="pause after this step, with the schedule of --steps")
     p.add_argument("--check", action="store_true", help="only show that training is reproducible and resumes; writes nothing")
     p.add_argument("--losses", action="store_true", help="print every step's loss in full")

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -60,7 +61,10 @@ def train(args: argparse.Namespace) -> None:
         average, step = state["average"], state["step"]
     elif WEIGHTS.exists() and args.warm:
         model.load_full(load_file(WEIGHTS, device=args.device))
-    while step < args.steps:
+    last, until = args.steps, time.time() + 60 * (args.minutes or math.inf)
+    while step < last:
+        if time.time() > until:
+            last = step + 1
         for group in optimizer.param_groups:
             group["lr"] = args.rate * min((step + 1) / 100, 1) * max(0.02, min(1, 3 * (1 - step / args.steps)))
         images = batch(args.seed * 1_000_003 + step, args.batch, args.device)
@@ -75,7 +79,7 @@ def train(args: argparse.Namespace) -> None:
         for key, v in model.state_dict().items():
             average[key].lerp_(v, 1 - min(0.998, (step + 1) / (step + 10)))
         step += 1
-        if step % args.every == 0 or step == args.steps:
+        if step % args.every == 0 or step == last:
             log.append(parts)
             print(f"{step:6d}/{args.steps}  " + "  ".join(f"{k} {sum(p[k] for p in log) / len(log):.4f}" for k in parts)
                   + f"  {time.time() - begun:.0f} s", flush=True)
@@ -108,9 +112,10 @@ def load(device: str = "cpu") -> Autoencoder:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m demo.train_autoencoder", description=__doc__)
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
+    parser.add_argument("--steps", type=int, default=2200)
+    parser.add_argument("--minutes", type=float, help="pause after so long; call again to continue")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=2)

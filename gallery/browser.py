@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"
              "--disable-component-update", "--disable-sync", "--force-color-profile=srgb")
 NO_BROWSER = ("No Chromium or Chrome was found: install one (Debian, Ubuntu: `apt install chromium`), or set the variable "
               "CHROMIUM to the program.")
+PACK = "comfyui-ace-editor"
+SETTLE = 400  # milliseconds that the page takes to draw a workflow
 READY = "() => window.app?.graph && window.LiteGraph && app.extensionManager?.workflow?.activeWorkflow"
 
 
@@ -60,6 +63,31 @@ class Page:
         """Open a UI-format workflow as if it were dropped on the page."""
         self.tab.evaluate("workflow => app.loadGraphData(workflow)", workflow)
 
+    def open_template(self, title: str) -> None:
+        """Open a workflow of this pack from the template browser, by hand as it were."""
+        tab = self.tab
+        tab.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+        dialog = tab.get_by_role("dialog")
+        dialog.get_by_text(PACK, exact=True).first.click()
+        dialog.get_by_placeholder("Search").first.fill(title)  # the list shows only what is in view
+        tab.get_by_test_id(f"template-workflow-{title}").click()
+        tab.wait_for_function("title => app.extensionManager.workflow.activeWorkflow?.filename === title", arg=title)
+        tab.wait_for_function("() => !document.querySelector('[data-testid=template-workflows-content]')")
+        tab.wait_for_timeout(SETTLE)
+
+    def missing_models(self) -> set[str]:
+        """File names that the page says are missing, with a link each."""
+        rows = self.tab.get_by_test_id("missing-model-importable-rows")
+        rows.wait_for()
+        return set(re.findall(r"[\w.+-]+\.(?:safetensors|pth)", rows.inner_text()))
+
+    def complaints(self) -> list[str]:
+        """What the page shows as wrong with the workflow: its error groups, and nodes that it does not know."""
+        return self.tab.evaluate("""() => [
+            ...[...document.querySelectorAll('[data-testid^=error-group-missing]')].map(e => e.innerText.slice(0, 200)),
+            ...app.graph._nodes.filter(n => n.has_errors || !n.constructor.type && !n.isVirtualNode && !n.isSubgraphNode?.())
+                .map(n => `node ${n.type}`)]""")
+
     def prompt(self) -> dict:
         """The API graph that the page would submit now."""
         return self.tab.evaluate("async () => (await app.graphToPrompt()).output")
@@ -71,7 +99,7 @@ class Page:
             self.tab.get_by_label("Toggle properties panel").click()
         for name, value in (("Comfy.Minimap.Visible", False), ("LiteGraph.Canvas.MinFontSizeForLOD", 0)):
             self.tab.evaluate("([name, value]) => app.extensionManager.setting.set(name, value)", [name, value])
-        self.tab.mouse.move(600, 20)
+        self.tab.mouse.move(900, 980)
         self.tab.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
         self.tab.wait_for_timeout(wait)
         self.tab.screenshot(path=path)
@@ -100,6 +128,7 @@ def open_page(url: str, width: int = 1600, height: int = 1000, language: str = "
         try:
             tab = browser.new_page(viewport={"width": width, "height": height}, locale=language)
             page = Page(tab)
+            tab.request.post(f"{url}/api/settings", data={"Comfy.TutorialCompleted": True})  # else templates cover the page
             tab.goto(url, timeout=120000)
             tab.wait_for_function(READY, timeout=120000)
             yield page

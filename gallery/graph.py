@@ -151,7 +151,8 @@ class Workflow:
 
     def _size(self, known: dict, saved: dict, size) -> list[float]:
         rows = [max(sum("widget" not in slot for slot in slots["inputs"]), len(slots["outputs"])) for slots in (known, saved)]
-        smallest = [known["size"][0], known["size"][1] + SLOT_HEIGHT * (rows[1] - rows[0])]
+        spare = bool(known["grows"])  # while a workflow opens, the page gives growing inputs one slot more
+        smallest = [known["size"][0], known["size"][1] + SLOT_HEIGHT * (rows[1] - rows[0] + spare)]
         return [math.ceil(max(have, want)) for have, want in zip(smallest, size or (0, 0), strict=True)]
 
     def _connect(self, node: Node, links: dict[str, Output | Node]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .graph import Group, Node, Workflow
 
 TITLE = 30  # a node's title bar is drawn above its position
-GAP_X, GAP_Y = 60, 26
+GAP_X, GAP_Y = 60, 56  # nodes are taller in ComfyUI's other drawing, Nodes 2.0
 PADDING = 20  # between a group's frame and its nodes
 HEADER = 44  # a group's title
 GROUP_GAP = 50

@@ -67,16 +67,15 @@ class Subgraph(Workflow):
         return {"inputs": inputs, "outputs": outputs, "widgets": widgets, "grows": {}, "core": False,
                 "properties": {"previewExposures": []}, "size": [400, 120 + 20 * len(inputs)]}
 
-    def definition(self, last_group: int) -> dict:
-        """The inside, for a workflow's `definitions.subgraphs`; last_group: the highest group id of the whole workflow."""
+    def definition(self, last: dict[str, int]) -> dict:
+        """The inside, for a workflow's `definitions.subgraphs`; last: the highest ids of the whole workflow."""
         arrange(self)
         nodes = nodes_json(self)
         right = max(node.pos[0] + node.size[0] for node in self.nodes)
         links = self.links
         return {
             "id": self.id, "version": 1, "revision": 0, "name": self.title,
-            "state": {"lastGroupId": last_group, "lastNodeId": self.nodes[-1].id, "lastLinkId": len(links),
-                      "lastRerouteId": 0},
+            "state": {**last, "lastNodeId": self.nodes[-1].id, "lastRerouteId": 0},
             "config": {}, "extra": {}, "widgets": [], "description": self.description,
             "inputNode": {"id": -10, "bounding": [-SIDE - 120, 0, 120, 40 + 20 * len(self.takes)]},
             "outputNode": {"id": -20, "bounding": [right + SIDE, 0, 120, 40 + 20 * len(self.gives)]},

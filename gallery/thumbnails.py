@@ -47,7 +47,7 @@ GROUND, INK, MASK = (30, 32, 38), (245, 179, 1), (255, 0, 200)
 
 def thumbnail(sample: Sample) -> Image.Image:
     """Square, as the template browser shows it: condition pictures top left, the answer bottom right. Masks are tinted."""
-    inputs = [tint(picture, turn.region(i)) for turn in sample.turns for i, picture in enumerate(turn.pictures)]
+    inputs = [tint(picture, turn.region(i), turn.blank) for turn in sample.turns for i, picture in enumerate(turn.pictures)]
     canvas = Image.new("RGB", (SIDE, SIDE), GROUND)
     answer = enlarge(picture_of(sample.target), LARGE if inputs else SIDE - 2 * EDGE)
     cell = LARGE if len(inputs) == 1 else (LARGE - EDGE) // 2
@@ -64,13 +64,15 @@ def thumbnail(sample: Sample) -> Image.Image:
     return canvas
 
 
-def tint(picture: Picture, region: Region | None) -> Image.Image:
+def tint(picture: Picture, region: Region | None, blank: bool) -> Image.Image:
+    """The picture with its mask; what the model does not get to see is covered."""
     shown = picture_of(picture)
     if region is None:
         return shown
-    mask = Image.new("L", shown.size, 110 if region.outside else 0)
+    cover = 230 if blank else 110
+    mask = Image.new("L", shown.size, cover if region.outside else 0)
     ImageDraw.Draw(mask).rectangle([region.box[0], region.box[1], region.box[2] - 1, region.box[3] - 1],
-                                   fill=0 if region.outside else 110)
+                                   fill=0 if region.outside else cover)
     return Image.composite(Image.new("RGB", shown.size, MASK), shown, mask)
 
 

@@ -30,8 +30,8 @@ def workflow_json(flow: Workflow) -> dict:
         "version": FORMAT,
     }
     if flow.subgraphs:
-        last_group = max(len(graph.groups) for graph in graphs)  # counted over boxes too
-        out["definitions"] = {"subgraphs": [subgraph.definition(last_group) for subgraph in flow.subgraphs.values()]}
+        last = {"lastGroupId": max(len(graph.groups) for graph in graphs), "lastLinkId": out["last_link_id"]}
+        out["definitions"] = {"subgraphs": [subgraph.definition(last) for subgraph in flow.subgraphs.values()]}
     return out
 
 

@@ -2,11 +2,14 @@
 import { app } from '/scripts/app.js'
 
 const folder = new URL('./pictures/', import.meta.url)
+const wanted = new WeakMap() // node → the picture it should show
 
 function show(node, name) {
     if (!name) return
     const picture = new Image()
+    wanted.set(node, picture)
     picture.onload = () => {
+        if (wanted.get(node) !== picture) return // another was chosen while this one was loading
         node.imgs = [picture]
         node.setDirtyCanvas(true, true)
     }

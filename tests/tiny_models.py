@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ace_model.config import ACEConfig
 from ace_model.dit import DiT
-from gallery.models import CLIP_L, DEMO_DIT, DEMO_T5, DEMO_VAE, DIT, FLUX, FLUX_VAE, T5, VAE
+from gallery.models import CLIP_L, DIT, FLUX, FLUX_VAE, T5, VAE
 from tests import tiny_flux
 from tests.tiny_flux import randoms, t5
 
@@ -22,13 +22,10 @@ ACE = ACEConfig(hidden_size=72, depth=2, num_heads=1, text_width=TEXT_WIDTH, mlp
 
 
 def write(models: Path) -> None:
-    """models/…: every file that any workflow of the pack names, the demo model's among them."""
+    """models/…: every file that any workflow of the pack names."""
     for model, tensors in ((DIT, ace()), (T5, t5()), (VAE, tiny_vae()), (CLIP_L, tiny_flux.clip_l()),
                            (FLUX, tiny_flux.flux(FLUX_INPUTS)), (FLUX_VAE, tiny_vae(16))):
         save(tensors, models / model.directory / model.name)
-    for folder, name, tensors in (("diffusion_models", DEMO_DIT, ace()), ("text_encoders", DEMO_T5, t5()),
-                                  ("vae", DEMO_VAE, tiny_vae())):
-        save(tensors, models / folder / name)
     for inputs, name in tiny_flux.NAMES.items():
         save(tiny_flux.flux(inputs), models / "diffusion_models" / name)
     for name, rank in tiny_flux.LORAS.items():

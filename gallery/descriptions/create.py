@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from ..graph import Workflow
-from ..models import DEMO_DIT, DEMO_T5, DEMO_VAE
-from .parts import (ASK, LOAD, PICTURES, RESULT, RESULT_SIZE, SEED, Models, add_note, ask, box, compare, example, make, show,
-                    start)
-
-DEMO_NOTE = """**The demo model.** It comes with this pack: 128×128 pixels, a toy world of shapes, faces and signs, no download. \
-It shows what ACE does and that your installation works. For real pictures open any other template of this pack and download \
-the published model; its note says how."""
+from .parts import (
+    ASK,
+    PICTURES,
+    RESULT,
+    RESULT_SIZE,
+    SEED,
+    ask,
+    box,
+    compare,
+    example,
+    make,
+    show,
+    start,
+)
 
 
 def start_here(title: str) -> Workflow:
-    flow = Workflow(title)
-    add_note(flow, title, "Press **Run**: the star changes its colour, and in a second turn the model is asked to undo that, "
-             "which it can only do because it remembers the first picture.",
-             ["`{image}` in the instruction is the picture in slot `image`.",
-              "`lcu` of the first box goes to `history` of the second: a conversation.",
-              "Open a box with the icon in its corner to see the nodes inside."], (), DEMO_NOTE)
-    with flow.group("1 · Models (bundled)", LOAD):
-        models = Models(flow.add("ACEEditorLoadModel", model_name=DEMO_DIT),
-                        flow.add("ACEEditorLoadTextEncoder", text_encoder_name=DEMO_T5),
-                        flow.add("VAELoader", vae_name=DEMO_VAE))
+    flow, models = start(title, "Press **Run**: the star changes its colour, and in a second turn the model is asked to undo "
+                         "that, which it can only do because it remembers the first picture.",
+                         ["`{image}` in the instruction is the picture in slot `image`.",
+                          "`lcu` of the first box goes to `history` of the second: a conversation.",
+                          "Open a box with the icon in its corner to see the nodes inside."])
     with flow.group("2 · Picture", PICTURES):
         picture = example(flow, "toy scene.png")
     with flow.group("3 · First turn", ASK):
@@ -48,8 +50,8 @@ def text_to_image(title: str) -> Workflow:
 
 
 def analysis(title: str) -> Workflow:
-    flow, models = start(title, "Four maps of one picture: depth, edges, segmentation and pose. Each box is a whole turn with its "
-                         "own instruction.",
+    flow, models = start(title, "Four maps of one picture: depth, edges, segmentation and pose. Each box is a whole turn "
+                         "with its own instruction.",
                          ["Name the map you want in the first words.",
                           "A segmentation can serve as a mask: Image To Mask, then any of the masked templates."])
     with flow.group("2 · Picture", PICTURES):
@@ -117,7 +119,7 @@ def fuse_layers(title: str) -> Workflow:
         front, back = example(flow, "teapot.jpg", "image: foreground"), example(flow, "meadow.jpg", "image1: background")
     lcu = ask(flow, "place the teapot of {image} naturally on the grass of {image1}", [front["image"], back["image"]])
     with flow.group("Size of the background", PICTURES, below=True):
-        size = flow.add("GetImageSize", image=back["image"])
+        size = flow.add("GetImageSize", size=(300, 80), image=back["image"])
     show(flow, make(flow, models, lcu, width=size["width"], height=size["height"]), back["image"])
     return flow
 
@@ -125,8 +127,8 @@ def fuse_layers(title: str) -> Workflow:
 def split_layers(title: str) -> Workflow:
     flow, models = start(title, "Splits a picture into its subject on a plain ground and its background without the subject. "
                          "**Experimental**: the makers published examples of fusing layers only.",
-                         ["Name the subject in both instructions.", "If the background is left with traces, mask the subject and "
-                          "use the template Remove an object."])
+                         ["Name the subject in both instructions.", "If the background is left with traces, mask the subject "
+                          "and use the template Remove an object."])
     with flow.group("2 · Picture", PICTURES):
         picture = example(flow, "coffee.jpg")
     halves = (("Subject", "cut out the red cup with its saucer from {image} and put it on a plain white background"),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ..graph import Workflow
 from ..models import CLIP_L, DIT, FLUX, FLUX_VAE, T5, VAE
-from .parts import (ASK, LOAD, MAKE, PICTURES, RESULT, RESULT_SIZE, SEED, ask, box, compare, example, make, show, start)
+from .parts import ASK, LOAD, MAKE, PICTURES, RESULT, RESULT_SIZE, SEED, ask, box, compare, example, make, show, start
 
 KEEP_TIP = "ACE Keep Untouched puts everything outside the mask back, pixel for pixel; `feather` softens the seam inwards."
 
@@ -63,8 +63,8 @@ def style(title: str) -> Workflow:
 
 
 def detail(title: str) -> Workflow:
-    flow, models = start(title, "A small edit of a large picture: only the surroundings of the mask go through the model, in full "
-                         "sharpness, and are stitched back. Every pixel outside the mask is bit-identical.",
+    flow, models = start(title, "A small edit of a large picture: only the surroundings of the mask go through the model, in "
+                         "full sharpness, and are stitched back. Every pixel outside the mask is bit-identical.",
                          ["`margin` is how much of the surroundings the model sees.",
                           "The picture is enlarged here only to have a large one; connect Load Image instead."])
     with flow.group("2 · A large picture", PICTURES, columns=1):
@@ -121,8 +121,8 @@ def conversation(title: str) -> Workflow:
 
 
 def refine(title: str) -> Workflow:
-    flow, models = start(title, "ACE edits, FLUX.1-dev sharpens: the result is enlarged to a megapixel, a little noise is added, and "
-                         "FLUX removes it (SDEdit).",
+    flow, models = start(title, "ACE edits, FLUX.1-dev sharpens: the result is enlarged to a megapixel, a little noise is "
+                         "added, and FLUX removes it (SDEdit).",
                          ["`denoise` 0.2 keeps the picture; 0.4 invents more.",
                           "The second prompt is the instruction as a caption, without `{image}`."],
                          (DIT, T5, VAE, FLUX, CLIP_L, FLUX_VAE))

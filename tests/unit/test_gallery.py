@@ -78,7 +78,7 @@ def test_workflows_keep_the_house_rules(title):
         files = [value for value in node["widgets_values"]
                  if isinstance(value, str) and re.search(r"\.(safetensors|pth)$", value)]
         named = {model["name"] for model in node["properties"].get("models", [])}
-        assert set(files) == named or title == "Start here", f"{node['type']}: {files} against {named}"
+        assert set(files) == named, f"{node['type']}: {files} against {named}"
         for model in node["properties"].get("models", []):
             assert re.fullmatch(r"https://(huggingface\.co|civitai\.com)/.*\.(safetensors|sft|ckpt|pth|pt)", model["url"])
         assert "randomize" not in node["widgets_values"] and "increment" not in node["widgets_values"]

@@ -1,0 +1,19 @@
+"""A template opened without models: the page names every file and offers to download it."""
+
+import json
+
+import pytest
+
+from gallery.graph import ROOT
+
+
+@pytest.mark.parametrize("title", ["Text to image", "Refine with FLUX"])
+def test_missing_files_are_listed(page, title):
+    content = json.loads((ROOT / "workflows" / f"{title}.json").read_text(encoding="utf-8"))
+    wanted = {model["name"] for node in content["nodes"] for model in node["properties"].get("models", [])}
+    page.open_template(title)
+    details = page.tab.get_by_text("View details")
+    if details.count():
+        details.first.click()
+    assert len(wanted) >= 3 and page.missing_models() == wanted
+    assert not page.tab.get_by_test_id("error-group-missing-node").count()
