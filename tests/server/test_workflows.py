@@ -1,5 +1,6 @@
 """Every shipped workflow in a real ComfyUI, with small random models under the published names."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from ace_model.images import fit
 from demo.comfy_server import PACK_NAME, ComfyServer, PromptError, link_folder
 from gallery.api import api_graph
 from gallery.build import workflows
+from gallery.capture import english
+from gallery.graph import ROOT
 from tests import tiny_models
 
 HELPER = Path(__file__).with_name("tiny_flux_pack")  # tells core the sizes of the small FLUX text encoders
@@ -94,6 +97,12 @@ def test_workflow_runs(server, title):
         outside = mask[0].numpy() == 0
         assert outside.any() and np.array_equal(before[outside], after[outside])
         assert not np.array_equal(before, after)
+
+
+def test_names_and_tooltips_are_those_of_the_nodes(server):
+    real = english(server._get("/object_info"))
+    written = json.loads((ROOT / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8"))
+    assert real == written, "run: python -m gallery.capture --url ADDRESS, then python -m gallery.help"
 
 
 def test_masked_workflows_keep_the_rest():
