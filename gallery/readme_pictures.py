@@ -20,8 +20,7 @@ from .graph import ROOT
 from .thumbnails import GROUND, INK, case, thumbnail
 
 PICTURES = ROOT / "docs" / "pictures"
-SCREENSHOTS = {"Conversation in three turns": "conversation", "Inpainting": "inpainting", "Start here": "start",
-               "Reference generation": "reference"}
+SCREENSHOTS = {"Conversation in three turns": "conversation", "Inpainting": "inpainting", "Reference generation": "reference"}
 COLUMNS, CELL, LINE = 6, 200, 28
 BACKGROUND = (20, 20, 20)  # of the page's canvas
 
