@@ -15,5 +15,7 @@ How an instruction becomes a picture (B batch, F frames = target + condition ima
       ▼
     eps of the target (B, 4, h, w)  →  latent  →  the host's VAE  →  picture
 
-Read in this order: lcu, images, text, config, checkpoint, rope, layers, dit, diffusion. Only `comfyui` imports ComfyUI.
+Read in this order: lcu, images, text, config, checkpoint, rope, layers, dit, diffusion. Beside the model stand plus (the
+canvas of ACE++), canvas (room around a picture, untouched pixels), phrasing and examples (words and pictures to begin with).
+Only `comfyui` imports ComfyUI.
 """
