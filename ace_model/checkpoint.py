@@ -66,7 +66,7 @@ class explain_damage:
             raise CheckpointError(f"{self.name} was not opened: it is no plain weights file (it would run code when "
                                   "unpickled, or is damaged). Get the .safetensors version, or the file from its "
                                   "original page.") from error
-        if isinstance(error, SafetensorError | RuntimeError | EOFError | OSError | ValueError) and not isinstance(
+        if isinstance(error, SafetensorError | RuntimeError | EOFError | OSError | ValueError | TypeError | AttributeError) and not isinstance(
                 error, CheckpointError | FileNotFoundError):
             raise CheckpointError(f"{self.name} cannot be read: it is truncated or no model file. Download it again and "
                                   f"compare its size with its page. ({str(error).splitlines()[0]})") from error

@@ -84,10 +84,11 @@ def empty_latent(size: tuple[int, int], batch: int = 1) -> dict:
                                    device=comfy.model_management.intermediate_device()), "downscale_ratio_spacial": 8}
 
 
-def check_vae(vae) -> None:
-    """Raise VAEError unless the VAE has 4 channels, 8 times smaller sides, and images rather than video."""
-    channels, dims = vae.latent_channels, vae.latent_dim
+def check_vae(vae, channels: int = 4, needed: str = "Stable Diffusion 1.x's (4 channels, 1/8), for instance "
+              "vae-ft-mse-840000-ema-pruned.safetensors") -> None:
+    """Raise VAEError unless the VAE has that many channels, 8 times smaller sides, and images rather than video."""
+    given, dims = vae.latent_channels, vae.latent_dim
     ratio = vae.spacial_compression_encode() if dims == 2 else None
-    if (channels, dims, ratio) != (4, 2, 8):
-        raise VAEError(f"this VAE has {channels} channels{'' if ratio is None else f' at 1/{ratio} of the size'}: ACE needs "
-                       "Stable Diffusion 1.x's (4 channels, 1/8), for instance vae-ft-mse-840000-ema-pruned.safetensors.")
+    if (given, dims, ratio) != (channels, 2, 8):
+        raise VAEError(f"this VAE has {given} channels{'' if ratio is None else f' at 1/{ratio} of the size'}: needed is "
+                       f"{needed}.")

@@ -52,7 +52,7 @@ def load_model(path: str, model_options: dict | None = None, disable_dynamic: bo
     model_options = model_options or {}
     with explain_damage(path):
         sd, metadata = comfy.utils.load_torch_file(path, return_metadata=True)
-    heads = sd.pop(f"model.diffusion_model.{HEADS}", None)
+        heads = sd.pop(f"model.diffusion_model.{HEADS}", None)  # raises if the pickle is no mapping
     if heads is not None:
         metadata = {**(metadata or {}), "config": f'{{"NUM_HEADS": {int(heads)}}}'}
     sd, _ = native_state_dict(sd, name=path.replace("\\", "/").rsplit("/", 1)[-1], metadata=metadata)

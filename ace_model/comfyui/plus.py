@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..images import TOKEN
 from ..plus import PlusError, split
+from .conditioning import check_vae
 
 LATENT = 16  # channels of Flux's VAE
 FILL, FFT = 96, 112  # input channels before the 2×2 patches: 384 and 448 after
@@ -72,7 +73,7 @@ def conditioning(model, positive, negative, vae, canvas: Tensor, mask: Tensor, w
     batch_size: results per canvas; those of one canvas follow each other. Raises PlusError.
     """
     weights = check_weights(model, weights)
-    check_vae(vae)
+    check_vae(vae, LATENT, needed=f"FLUX.1's ({LATENT} channels, 1/8), ae.safetensors")
     check_canvas(canvas, mask)
     pictures = split(canvas, mask.to(canvas)) if weights == WITH_FFT else (canvas,)
     latents = []
@@ -115,15 +116,6 @@ def input_channels(model) -> int | None:
         return width // base.diffusion_model.patch_size**2
     except AttributeError:  # engines that hide their weights
         return base.model_config.unet_config["in_channels"]
-
-
-def check_vae(vae) -> None:
-    """Raise PlusError unless the VAE is Flux's: 16 channels, 8 times smaller sides, images rather than video."""
-    channels, dims = vae.latent_channels, vae.latent_dim
-    ratio = vae.spacial_compression_encode() if dims == 2 else None
-    if (channels, dims, ratio) != (LATENT, 2, 8):
-        raise PlusError(f"this VAE has {channels} channels{'' if ratio is None else f' at 1/{ratio} of the size'}: "
-                        f"ACE++ needs FLUX.1's ({LATENT} channels, 1/8), ae.safetensors.")
 
 
 def check_canvas(canvas: Tensor, mask: Tensor) -> None:

@@ -4,10 +4,11 @@ import json
 
 import pytest
 
+from gallery.build import workflows
 from gallery.graph import ROOT
 
 
-@pytest.mark.parametrize("title", ["Text to image", "Refine with FLUX"])
+@pytest.mark.parametrize("title", list(workflows()))
 def test_missing_files_are_listed(page, title):
     content = json.loads((ROOT / "workflows" / f"{title}.json").read_text(encoding="utf-8"))
     wanted = {model["name"] for node in content["nodes"] for model in node["properties"].get("models", [])}

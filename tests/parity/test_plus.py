@@ -171,7 +171,7 @@ def test_inputs_of_conditioning_that_do_not_fit(plus, comfy, load, vae, text, ma
     model, other = load(tiny_flux.FILL), comfy.sd.VAE(sd=tiny_vae(4))
 
     def refused(vae, canvas, mask, says):
-        with pytest.raises(plus.canvas.PlusError, match=says):
+        with pytest.raises(ValueError, match=says):
             plus.host.conditioning(model, text.positive, text.negative, vae, canvas, mask)
 
     refused(other, made.pixels, made.mask, "this VAE has 4 channels")

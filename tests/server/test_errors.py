@@ -76,6 +76,7 @@ CHECKPOINTS = {
     "lora.safetensors": (tensors("lora_unet_blocks_0_attn_q.lora_up.weight"), "looks like a LoRA"),
     "truncated.safetensors": (None, "truncated.safetensors cannot be read: it is truncated"),
     "truncated.pth": (None, "truncated.pth cannot be read: it is truncated"),
+    "list.pth": ([torch.zeros(2)], "list.pth cannot be read: it is truncated or no model file"),
     "evil.pth": (None, "evil.pth was not opened: it is no plain weights file"),
 }
 
@@ -90,7 +91,7 @@ def test_wrong_checkpoints(name, server, base, tiny):
         (torch.save if name.endswith(".pth") else save_file)(tiny.dit.state_dict(), path)
         cut(path)
     else:
-        save_file(sd, path)
+        (torch.save if name.endswith(".pth") else save_file)(sd, path)
     fails(server, graphs.edit() | graphs.loaders(model=name), "ACEEditorLoadModel", match)
     assert "code in a model file ran" not in server.log
 
@@ -116,7 +117,7 @@ def test_clip_without_t5(server, base):
 def test_vae_of_another_kind(server, base):
     save_file(tiny_vae(16), base / "models/vae/sixteen.safetensors")
     fails(server, graphs.edit() | graphs.loaders(vae="sixteen.safetensors"), "ACEEditorConditionTokenizer",
-          "this VAE has 16 channels.*ACE needs Stable Diffusion 1.x's")
+          "this VAE has 16 channels.*needed is Stable Diffusion 1.x's")
 
 
 def test_mask_of_another_size_is_resized_with_a_warning(server, run, base):
