@@ -32,6 +32,8 @@ FINGERPRINTS = (  # (what a file with such a key is, pattern), most telling firs
                                                               r"cross_attn\.kv_linear|adaln_single"),
 )
 
+UNREADABLE = (SafetensorError, RuntimeError, EOFError, OSError, ValueError, TypeError, AttributeError)  # of the file readers
+
 
 class CheckpointError(ValueError):
     """A file that is no ACE checkpoint, or a damaged one."""
@@ -66,8 +68,7 @@ class explain_damage:
             raise CheckpointError(f"{self.name} was not opened: it is no plain weights file (it would run code when "
                                   "unpickled, or is damaged). Get the .safetensors version, or the file from its "
                                   "original page.") from error
-        if isinstance(error, SafetensorError | RuntimeError | EOFError | OSError | ValueError | TypeError | AttributeError) and not isinstance(
-                error, CheckpointError | FileNotFoundError):
+        if isinstance(error, UNREADABLE) and not isinstance(error, CheckpointError | FileNotFoundError):
             raise CheckpointError(f"{self.name} cannot be read: it is truncated or no model file. Download it again and "
                                   f"compare its size with its page. ({str(error).splitlines()[0]})") from error
 
