@@ -350,9 +350,6 @@ def test(comfyui: str | None, args: list[str]) -> int:
 
 def program(name: str, first: list[str], comfyui: str | None, args: list[str]) -> int:
     """Run one of the repository's own programs in the environment, with `first` before the user's arguments."""
-    if not ROOT.joinpath(*name.split(".")).with_suffix(".py").is_file():
-        say(f"This version has no {name} yet.")
-        return 2
     python, env = prepare(comfyui)
     return run([python, "-m", name, *first, *args], env)
 
@@ -361,13 +358,12 @@ def main(argv: list[str]) -> int:
     if sys.version_info < (3, 10):  # noqa: UP036 - Python 3.8 can still read this file, to be told so
         raise Stop(f"Python {platform.python_version()} is too old: run this with Python 3.10 or newer.")
     commands = {
+        "demo": (partial(program, "demo.run", []), "a page of edited pictures [--image PHOTO --instruction TEXT]"),
         "test": (test, "run ruff and every test group, or pytest once with the arguments given"),
-        "serve": (partial(program, "demo.comfy_server", [str(DEV / "serve")]), "start ComfyUI with this pack [--port N]"),
+        "serve": (partial(program, "demo.comfy_server", [str(DEV / "serve")]), "start ComfyUI with the pack [--port, --demo]"),
         "bench": (partial(program, "tests.bench.speed", []), "measure speed and memory [--quick]"),
-        "demo": (partial(program, "demo.run", []), "run every workflow with the demo model [--help]"),
     }
-    hidden = () if (ROOT / "demo" / "run.py").is_file() else ("demo",)
-    overview = "".join(f"\n  {name:<8}{commands[name][1]}" for name in commands if name not in hidden)
+    overview = "".join(f"\n  {name:<8}{text}" for name, (_, text) in commands.items())
     location = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     location.add_argument("--comfyui", metavar="PATH", help="a ComfyUI folder to use (default: COMFYUI_PATH, else own)")
     parser = argparse.ArgumentParser("dev.py", parents=[location], formatter_class=argparse.RawTextHelpFormatter)

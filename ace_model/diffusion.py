@@ -67,12 +67,17 @@ def add_noise(clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
     return signal * clean + spread * noise
 
 
-def training_loss(eps: Callable[[Tensor, Tensor], Tensor], clean: Tensor, generator: torch.Generator | None = None
-                  ) -> Tensor:
+def training_loss(eps: Callable[[Tensor, Tensor], Tensor], clean: Tensor, generator: torch.Generator | None = None,
+                  timestep: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
     """Mean squared error of the target's eps, timesteps uniform (arXiv 2410.00086, section 2.3); a scalar.
 
     eps(noisy (B, …), timestep (B,)) predicts the noise; the conditions it closes over stay clean.
+    timestep (B,) integers: other than uniform ones. weight: of every value's error, broadcast to (B, …).
     """
-    timestep = torch.randint(TIMESTEPS, (len(clean),), generator=generator, device=clean.device)
+    if timestep is None:
+        timestep = torch.randint(TIMESTEPS, (len(clean),), generator=generator, device=clean.device)
     noise = torch.randn(clean.shape, generator=generator, device=clean.device, dtype=clean.dtype)
-    return F.mse_loss(eps(add_noise(clean, noise, timestep), timestep).float(), noise.float())
+    predicted = eps(add_noise(clean, noise, timestep), timestep)
+    if weight is None:
+        return F.mse_loss(predicted.float(), noise.float())
+    return (weight * (predicted.float() - noise.float()).square()).mean()

@@ -276,6 +276,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m demo.comfy_server", description="Start ComfyUI with this pack.")
     parser.add_argument("folder", type=Path, help="base directory: models/, input/, output/ lie there")
     parser.add_argument("--port", type=int, default=8188, help="port to listen on (default 8188)")
+    parser.add_argument("--demo", action="store_true", help="put pictures of the demo model's toy world into input/")
     options = parser.parse_args()
     if not 0 < options.port < 65536:
         parser.error(f"--port {options.port} is not a port: choose a number from 1 to 65535")
@@ -283,10 +284,16 @@ def main() -> None:
         if probe.connect_ex(("127.0.0.1", options.port)) == 0:
             parser.error(f"port {options.port} is taken by another program: choose another with --port")
     server = ComfyServer(options.folder, port=options.port)
+    if options.demo:
+        from .toys import write_pictures
+
+        write_pictures(options.folder / "input")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # however it ends, ComfyUI ends with it
     try:
         server.start(show_log=True)
         print(f"\nComfyUI with this pack: {server.url}   (Ctrl-C stops it)", flush=True)
+        if options.demo:
+            print("Open Templates → comfyui-ace-editor → Start here; more toy pictures are in Load Image.", flush=True)
         sys.exit(server.process.wait())
     except KeyboardInterrupt:
         server.stop()

@@ -80,7 +80,7 @@ def wrong_answers(sample: Sample, rng: Random) -> list[Picture]:
     out = [replace(target, scene=s) for s in (wrong_layouts if styled else wrong_scenes)(target.scene, rng)]
     if styled:
         out += [replace(target, view=v) for v in ("picture", *STYLES) if v != target.view]
-    return out + [p for p in sample.pictures if p != target and p.view == "picture" and p.photo is None]
+    return out
 
 
 def nearest(answer: Tensor, truth: Tensor, wrong: Tensor) -> bool:
@@ -97,7 +97,7 @@ def judge(sample: Sample, answer: Tensor) -> tuple[bool, dict[str, float]]:
     if sample.target.view in MAPS:
         name, measure, least = MAPS[sample.target.view]
         value = measure(answer, truth)
-        return value >= least, {name: value}
+        return bool(value >= least and unlike(answer, truth, given)), {name: value}
     numbers = {"psnr": float(psnr(answer[None], truth[None]))}
     right = numbers["psnr"] >= LOWEST_PSNR
     if given and sample.pictures[-1].view == sample.target.view:
@@ -107,7 +107,13 @@ def judge(sample: Sample, answer: Tensor) -> tuple[bool, dict[str, float]]:
             numbers["kept"] = float(-10 * error.clamp(min=1e-10).log10())
             right &= numbers["kept"] >= KEPT_PSNR
     wrong = render(wrong_answers(sample, Random(str(sample.turns[-1].instruction))))
-    return bool(right and nearest(answer, truth, wrong)), numbers
+    return bool(right and nearest(answer, truth, wrong) and unlike(answer, truth, given)), numbers
+
+
+def unlike(answer: Tensor, truth: Tensor, given: list[Tensor]) -> bool:
+    """Nearer to the truth than to every picture that went in, those apart that are the truth."""
+    others = [g for g in given if not torch.equal(g, truth)]
+    return not others or nearest(answer, truth, torch.stack(others))
 
 
 def untouched(truth: Tensor, given: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ from .files import replace_file
 from .text import ENCODER, Tokenizer, text_encoder
 
 WEIGHTS = Path(__file__).parent / "weights"
-DIT_FILE, TEXT_FILE = "ace_demo_dit.safetensors", "ace_demo_t5.safetensors"
+DIT_FILE = "diffusion_models/ace_demo_dit.safetensors"  # folders as below ComfyUI's models/
+TEXT_FILE = "text_encoders/ace_demo_t5.safetensors"
 
 
 @dataclass
@@ -86,7 +87,7 @@ class TinyACE(nn.Module):
         unique = sorted({t for frame in texts for t in frame})
         index = {t: i for i, t in enumerate(unique)}
         device = self.identifiers.device
-        ids, valid = (x.to(device) for x in self.tokenizer.batch(unique, 4))
+        ids, valid = (x.to(device) for x in self.tokenizer.batch(unique))
         features = self.features(ids, valid)
         rows = [torch.tensor([index[t] for t in frame], device=device) for frame in texts]
         indicators = self.features(self.identifiers, self.identifiers_valid)[:, 0]
@@ -119,7 +120,41 @@ def initialise(dit: DiT) -> None:
     for block in dit.blocks:
         block.scale_shift_table[2::3] += 0.3  # gates open a little, so that every layer learns from the start
         nn.init.normal_(block.cross_attn.o.weight, std=0.02)
-    nn.init.zeros_(dit.final_layer.linear.weight)
+    start_from_input(dit)
+    for block in dit.blocks:
+        look_at_same_place(block.attn)
+
+
+def start_from_input(dit: DiT) -> None:
+    """At first the network answers with the noisy picture itself, which is nearly right where noise is strong."""
+    c, out, p = dit.config.latent_channels, dit.config.out_channels, dit.config.patch_size
+    hidden = dit.config.hidden_size
+    cells = c * p * p
+    into = nn.init.orthogonal_(torch.empty(hidden, cells)) if hidden >= cells else None
+    linear = dit.final_layer.linear.weight
+    nn.init.zeros_(linear)
+    if into is not None:
+        dit.x_embedder.proj.weight[:, :c] = into.reshape(hidden, c, p, p)
+        back = rearrange(into, "d (c p q) -> p q c d", c=c, p=p) * (cells / hidden) ** 0.5  # undoes the norm before it
+        linear.reshape(p, p, out, hidden)[:, :, :c] = back
+
+
+def look_at_same_place(attention: Attention, share: float = 0.4, gain: float = 4.5) -> None:
+    """At first some heads attend to their own place in every frame: most of an edited picture is a copy of another.
+
+    A constant in the first channel pair of height and of width, which the rotary embedding turns by one radian per token.
+    """
+    hidden = attention.q.weight.shape[0]
+    width = hidden // attention.heads
+    spatial = 2 * (width // 6)
+    rows = width - 2 * spatial
+    for head in range(int(share * attention.heads)):
+        for channel in (rows, rows + 1, rows + spatial, rows + spatial + 1):
+            index = head * width + channel
+            for linear in (attention.q, attention.k):
+                linear.weight[index] = 0
+                linear.bias[index] = 1
+            attention.norm_q.weight[index] = gain
 
 
 def save(model: TinyACE, weights: dict[str, Tensor], settings: dict, folder: Path = WEIGHTS) -> None:

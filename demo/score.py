@@ -20,6 +20,7 @@ from ace_model.diffusion import ddim, guide
 from . import model as tiny
 from . import train_autoencoder
 from .files import replace_file
+from .graph import Sampling
 from .judge import judge
 from .scenes import Picture, photos, render
 from .tasks import MULTI_TURN, TASKS, Sample, Turn, analysis, chains, generate
@@ -27,6 +28,9 @@ from .tasks.base import ANALYSIS
 from .tasks.batch import Frames, frames_of
 from .text import Tokenizer
 
+REPORT = Path(__file__).parent / "weights" / "score.json"  # of the shipped weights
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- score of the demo model -->", "<!-- end of score -->"
 CONTROLS = ("without history", "images swapped", "empty instruction")
 
 
@@ -145,6 +149,16 @@ def run_control(answerer, name: str, chosen: dict, count: int) -> dict[str, floa
     return {"as asked": share(r[1] for _, r, _ in pairs), "control": share(r[1] for r in results), "cases": len(pairs)}
 
 
+def table(report: dict) -> str:
+    """Markdown for the README."""
+    rows = ["| task | right |", "|---|---:|", *(f"| {task} | {found['success']:.0%} |" for task, found in
+                                                report["tasks"].items()),
+            f"| of multi-turn: questions that only the history answers | {report['history questions']:.0%} |", "",
+            "| control: the same cases … | as asked | taken away |", "|---|---:|---:|",
+            *(f"| {name} | {found['as asked']:.0%} | {found['control']:.0%} |" for name, found in report["controls"].items())]
+    return "\n".join(rows) + "\n"
+
+
 def share(values) -> float:
     values = list(values)
     return sum(values) / max(1, len(values))
@@ -170,23 +184,29 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=12345)
     p.add_argument("--cases", type=int, default=200, help="per task")
     p.add_argument("--tasks", nargs="*", choices=TASKS)
-    p.add_argument("--steps", type=int, default=16)
-    p.add_argument("--guidance", type=float, default=2.5)
-    p.add_argument("--rescale", type=float, default=0.5)
+    p.add_argument("--steps", type=int, default=Sampling.steps)
+    p.add_argument("--guidance", type=float, default=Sampling.guidance)
+    p.add_argument("--rescale", type=float, default=Sampling.rescale)
     p.add_argument("--batch", type=int, default=32)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--ceiling", action="store_true", help="the exact answers through the autoencoder")
     p.add_argument("--no-controls", action="store_true")
     p.add_argument("--tokenizer", type=Path, help="tokenizer.json of T5; found in COMFYUI_PATH otherwise")
     p.add_argument("--out", type=Path, help="write the report as JSON")
+    p.add_argument("--publish", action="store_true", help="keep the report beside the weights and its table in the README")
     return p
 
 
 def main() -> None:
     args = parser().parse_args()
     report = score(args)
-    if args.out:
-        replace_file(args.out, lambda path: path.write_text(json.dumps(report, indent=1)))
+    text = json.dumps(report, indent=1) + "\n"
+    for target in filter(None, (args.out, args.publish and REPORT)):
+        replace_file(target, lambda path: path.write_text(text, encoding="utf-8"))
+    if args.publish:
+        before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+        whole = f"{before}{BEGIN}\n{table(report)}{END}{rest.partition(END)[2]}"
+        replace_file(README, lambda path: path.write_text(whole, encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ import argparse
 import math
 import tempfile
 import time
-from collections import deque
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
@@ -19,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ace_model.config import ACEConfig
-from ace_model.diffusion import training_loss
+from ace_model.diffusion import TIMESTEPS, sigmas, training_loss
 
 from . import model as tiny
 from . import train_autoencoder
@@ -28,34 +27,61 @@ from .tasks.batch import Chunks, Frames
 from .text import ENCODER, Tokenizer
 
 DROP_TEXT = 0.1  # of the samples lose their last text, for guidance
+LONG = 72  # letters: longer texts are batched apart
+CEILING = 400.0  # of the loss's weight on noisy steps
+DECIDING = 550, 900  # timesteps at which a picture's content is decided, for later ones see it through the noise, and …
+DECIDING_SHARE = 0.65  # … how many of the timesteps are drawn from them
+MUON_RATE = 1.0  # times the learning rate of AdamW
+CHANGED = 4.0  # weight of the cells that an edit changes against those it keeps
 
 
 class Bank:
-    """The newest encoded samples, oldest first; drawn from at random."""
+    """The newest encoded samples; drawn from at random."""
 
-    def __init__(self, vae, capacity: int, device: str):
-        self.vae, self.device = vae, device
-        self.samples: deque[tuple[Tensor, Tensor, list[str], list[str]]] = deque(maxlen=capacity)
+    def __init__(self, vae, capacity: int, device: str, fast: bool):
+        self.vae, self.capacity, self.device, self.fast = vae, capacity, device, fast
+        self.ring: list[tuple[Tensor, Tensor, list[str], list[str]]] = []
+        self.oldest = 0
+
+    def __len__(self) -> int:
+        return len(self.ring)
+
+    def __getitem__(self, index: int):
+        """0 is the oldest."""
+        return self.ring[(self.oldest + index) % len(self.ring)]
 
     @torch.no_grad()
     def add(self, chunk: list[Frames]) -> None:
         images = torch.cat([f.images for f in chunk]).to(self.device)
         images = (images.float() / 255).contiguous(memory_format=torch.channels_last)
-        latents = self.vae.encode(images).contiguous().cpu()
+        with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.fast):
+            latents = self.vae.encode(images).float().contiguous().cpu()
         for frames in chunk:
             own, latents = latents[:len(frames.images)], latents[len(frames.images):]
-            self.samples.append((own.clone(), frames.masks, frames.texts, frames.negatives))
+            sample = own.clone(), frames.masks, frames.texts, frames.negatives
+            if len(self.ring) < self.capacity:
+                self.ring.append(sample)
+            else:
+                self.ring[self.oldest] = sample
+                self.oldest = (self.oldest + 1) % self.capacity
 
-    def draw(self, rng: Random, count: int) -> list[tiny.Batch]:
-        """`count` samples, one batch per number of images."""
-        groups: dict[int, list] = {}
-        for _ in range(count):
-            latents, masks, texts, negatives = self.samples[rng.randrange(len(self.samples))]
-            texts = negatives if rng.random() < DROP_TEXT else texts
-            groups.setdefault(len(latents), []).append((latents, masks, texts))
-        return [tiny.Batch(torch.stack([s[0] for s in group], 1), torch.stack([s[1] for s in group], 1),
-                           [list(frame) for frame in zip(*(s[2] for s in group), strict=True)])
-                for _, group in sorted(groups.items())]
+    def draw(self, rng: Random, count: int) -> tiny.Batch:
+        """`count` samples of one layout (number of images, short or long texts), so that little is padding.
+
+        Layouts come as often as samples have them: the sample that is drawn first decides.
+        """
+        wanted = self.layout(self[rng.randrange(len(self))])
+        group = []
+        while len(group) < count:
+            sample = self[rng.randrange(len(self))]
+            if self.layout(sample) == wanted:
+                group.append((*sample[:2], sample[3] if rng.random() < DROP_TEXT else sample[2]))
+        return tiny.Batch(torch.stack([s[0] for s in group], 1), torch.stack([s[1] for s in group], 1),
+                          [list(frame) for frame in zip(*(s[2] for s in group), strict=True)])
+
+    @staticmethod
+    def layout(sample) -> tuple[int, bool]:
+        return len(sample[0]), max(map(len, sample[2])) > LONG
 
 
 def learning_rate(args: argparse.Namespace, step: int) -> float:
@@ -64,18 +90,59 @@ def learning_rate(args: argparse.Namespace, step: int) -> float:
     return args.rate * min(1.0, (step + 1) / args.warmup) * (0.02 + 0.98 * math.cos(falling * math.pi / 2))
 
 
+def timesteps(count: int, generator: torch.Generator) -> Tensor:
+    """(count,), mostly noisy ones."""
+    share, everywhere, deciding = torch.rand(3, count, generator=generator, device=generator.device)
+    low, high = DECIDING
+    return torch.where(share < DECIDING_SHARE, low + (high - low) * deciding, TIMESTEPS * everywhere).long()
+
+
+def weights(batch: tiny.Batch, timestep: Tensor) -> Tensor:
+    """(B, 1, h, w): the error of eps becomes that of the clean latent, and counts more where an edit changes something.
+
+    The plain loss hardly looks at the noisy steps, where a picture's content is decided, nor at the few cells of an edit.
+    """
+    weight = (sigmas().to(timestep.device)[timestep] ** 2).clamp(max=CEILING).reshape(-1, 1, 1, 1)
+    if len(batch.latents) == 1:
+        return weight
+    changed = (batch.latents[0] - batch.latents[-1]).abs().mean(1, keepdim=True) > 0.25
+    cells = torch.where(changed, CHANGED, 1.0)
+    return weight * cells / cells.mean((1, 2, 3), keepdim=True)
+
+
 def build(args: argparse.Namespace) -> tiny.TinyACE:
-    config = ACEConfig(hidden_size=args.hidden, depth=args.depth, num_heads=args.heads, text_width=ENCODER["d_model"])
+    config = ACEConfig(hidden_size=args.hidden, depth=args.depth, num_heads=args.heads, patch_size=args.patch,
+                       text_width=ENCODER["d_model"])
     return tiny.TinyACE(config, Tokenizer(args.tokenizer)).to(args.device)
 
 
-def make_optimizer(model: tiny.TinyACE, args: argparse.Namespace) -> torch.optim.Optimizer:
-    """AdamW; only matrices decay, not embeddings, tables, norms and biases."""
-    groups: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
-    for name, parameter in model.named_parameters():
-        groups[parameter.ndim > 1 and "shared" not in name and "table" not in name].append(parameter)
-    return torch.optim.AdamW([{"params": groups[True], "weight_decay": 0.01}, {"params": groups[False], "weight_decay": 0.0}],
-                             lr=args.rate, betas=(0.9, 0.98), fused=True)
+class Optimizer:
+    """Muon (torch.optim.Muon) for the matrices inside blocks, AdamW for everything else."""
+
+    def __init__(self, model: tiny.TinyACE, args: argparse.Namespace):
+        groups: dict[str, list[torch.nn.Parameter]] = {"muon": [], "decay": [], "rest": []}
+        for name, parameter in model.named_parameters():
+            matrix = parameter.ndim == 2 and not any(word in name for word in ("shared", "table", "bias"))
+            inside = matrix and ("blocks." in name or "layer." in name)
+            groups["muon" if inside else "decay" if matrix else "rest"].append(parameter)
+        self.parts = [
+            torch.optim.Muon(groups["muon"], lr=args.rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW([{"params": groups["decay"], "weight_decay": 0.01},
+                               {"params": groups["rest"], "weight_decay": 0.0}], lr=args.rate, betas=(0.9, 0.98), fused=True)]
+
+    def step(self, rate: float) -> None:
+        for part, factor in zip(self.parts, (MUON_RATE, 1.0), strict=True):
+            for group in part.param_groups:
+                group["lr"] = rate * factor
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> list[dict]:
+        return [part.state_dict() for part in self.parts]
+
+    def load_state_dict(self, states: list[dict]) -> None:
+        for part, state in zip(self.parts, states, strict=True):
+            part.load_state_dict(state)
 
 
 class Run:
@@ -88,7 +155,7 @@ class Run:
         self.model = tiny.load(Tokenizer(args.tokenizer)).to(args.device) if args.warm else build(args)
         if args.compile:
             self.model.dit.run_blocks = torch.compile(self.model.dit.run_blocks)
-        self.optimizer = make_optimizer(self.model, args)
+        self.optimizer = Optimizer(self.model, args)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         if args.checkpoint.exists():
             self.resume()
@@ -113,20 +180,18 @@ class Run:
 
     def advance(self, batches: list[tiny.Batch]) -> float:
         """One optimizer step over batches of different layouts; the mean loss per sample."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.args, self.step)
         generator = torch.Generator(self.args.device).manual_seed(self.args.seed * 7_919 + self.step)
         count, loss = sum(b.latents.shape[1] for b in batches), 0.0
         with torch.autocast(self.args.device.split(":")[0], torch.bfloat16, enabled=not self.args.float32):
             for batch in (b.to(self.args.device) for b in batches):
                 prepared = self.model.prepare(batch.texts)
                 share = batch.latents.shape[1] / count
+                timestep = timesteps(batch.latents.shape[1], generator)
                 loss = loss + share * training_loss(lambda x, t, b=batch, p=prepared: self.model.eps(x, t, b, p),
-                                                    batch.latents[0], generator)
+                                                    batch.latents[0], generator, timestep, weights(batch, timestep))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.step(learning_rate(self.args, self.step))
         keep = min(self.args.average, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
             ours = self.model.state_dict()
@@ -139,13 +204,13 @@ def train(args: argparse.Namespace) -> list[float]:
     """Run to args.steps; the loss of every step made here."""
     run = Run(args)
     vae = train_autoencoder.load(args.device)
-    bank = Bank(vae, args.bank, args.device)
+    bank = Bank(vae, args.bank, args.device, not args.float32)
     loader = iter(DataLoader(Chunks(args.seed, args.fresh, run.step), batch_size=None, num_workers=args.workers,
                              prefetch_factor=8 if args.workers else None))
     for _ in range(args.fill):
         bank.add(next(loader))
     print(f"{sum(p.numel() for p in run.model.dit.parameters()) / 1e6:.1f} M parameters in the DiT, "
-          f"{len(bank.samples)} samples to start with, steps {run.step} … {args.steps}", flush=True)
+          f"{len(bank)} samples to start with, steps {run.step} … {args.steps}", flush=True)
     losses: list[float] = []
     since = time.time()
     last = min(args.steps, args.stop or args.steps)
@@ -154,7 +219,8 @@ def train(args: argparse.Namespace) -> list[float]:
         if time.time() > until:
             last = run.step + 1
         bank.add(next(loader))
-        losses.append(run.advance(bank.draw(Random(f"{args.seed}-{run.step}"), args.batch)))
+        rng = Random(f"{args.seed}-{run.step}")
+        losses.append(run.advance([bank.draw(rng, args.batch) for _ in range(args.layouts)]))
         if args.losses:
             print(f"{run.step} {losses[-1]!r}", flush=True)
         if run.step % args.every == 0 or run.step == last:
@@ -184,17 +250,19 @@ def check(args: argparse.Namespace) -> None:
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m demo.train", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    p.add_argument("--steps", type=int, default=20000)
-    p.add_argument("--batch", type=int, default=32, help="samples per step")
-    p.add_argument("--fresh", type=int, default=6, help="new samples per step; the rest is drawn from the bank")
-    p.add_argument("--fill", type=int, default=200, help="chunks of new samples before the first step")
+    p.add_argument("--steps", type=int, default=9000)
+    p.add_argument("--batch", type=int, default=80, help="samples of one layout")
+    p.add_argument("--layouts", type=int, default=2, help="layouts per step")
+    p.add_argument("--fresh", type=int, default=20, help="new samples per step; the rest is drawn from the bank")
+    p.add_argument("--fill", type=int, default=150, help="chunks of new samples before the first step")
     p.add_argument("--bank", type=int, default=60000, help="samples kept; one is 12 kB")
-    p.add_argument("--rate", type=float, default=1.5e-3, help="peak learning rate")
+    p.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
     p.add_argument("--warmup", type=int, default=200)
     p.add_argument("--average", type=float, default=0.998, help="decay of the averaged weights that ship")
-    p.add_argument("--hidden", type=int, default=192)
+    p.add_argument("--hidden", type=int, default=256)
     p.add_argument("--depth", type=int, default=6)
-    p.add_argument("--heads", type=int, default=6)
+    p.add_argument("--heads", type=int, default=8)
+    p.add_argument("--patch", type=int, default=4, help="latent cells on a token's side")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--threads", type=int, default=2)

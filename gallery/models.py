@@ -22,6 +22,8 @@ T5 = Model("t5xxl_fp16.safetensors", f"{HUB}/comfyanonymous/flux_text_encoders/r
 VAE = Model("vae-ft-mse-840000-ema-pruned.safetensors", f"{HUB}/stabilityai/sd-vae-ft-mse-original/resolve/main/"
             "vae-ft-mse-840000-ema-pruned.safetensors", "vae")
 
+DEMO_DIT, DEMO_T5, DEMO_VAE = "ace_demo_dit.safetensors", "ace_demo_t5.safetensors", "ace_demo_vae.safetensors"  # bundled
+
 _KNOWN = {model.name: model for model in (DIT, T5, VAE)}
 
 

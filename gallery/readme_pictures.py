@@ -1,6 +1,7 @@
 """Makes the README's pictures, docs/pictures/*.jpg: `python -m gallery.readme_pictures`. Needs COMFYUI_PATH and a browser.
 
-tasks.jpg: every thumbnail with its title · <workflow>.jpg: screenshots of ComfyUI's own page with a workflow open.
+tasks.jpg: every thumbnail with its title · <workflow>.jpg: screenshots of ComfyUI's own page with a workflow open ·
+demo.jpg: the page that `python dev.py demo` has written.
 """
 
 from __future__ import annotations
@@ -54,6 +55,16 @@ def screenshot(page: Page, title: str) -> Image.Image:
         return Image.open(io.BytesIO(path.read_bytes())).convert("RGB")
 
 
+def demo_page(page: Page) -> Image.Image:
+    """The top of the demo's page. FileNotFoundError with the way out."""
+    written = ROOT / "demo_output" / "index.html"
+    if not written.exists():
+        raise FileNotFoundError(f"{written} is missing: run python dev.py demo first.")
+    page.tab.set_viewport_size({"width": 1160, "height": 1240})
+    page.tab.goto(written.as_uri())
+    return Image.open(io.BytesIO(page.tab.screenshot())).convert("RGB")
+
+
 def main() -> int:
     PICTURES.mkdir(parents=True, exist_ok=True)
     titles = [title for title in workflows() if not title.startswith("ACE++")]
@@ -65,7 +76,8 @@ def main() -> int:
         with ComfyServer(Path(folder)) as server, open_page(server.url, width=2400, height=1100) as page:
             for title, name in SCREENSHOTS.items():
                 trimmed(screenshot(page, title)).save(PICTURES / f"{name}.jpg", quality=82)
-    print(f"{1 + len(SCREENSHOTS)} pictures in {PICTURES.relative_to(ROOT)}")
+            demo_page(page).save(PICTURES / "demo.jpg", quality=85)
+    print(f"{2 + len(SCREENSHOTS)} pictures in {PICTURES.relative_to(ROOT)}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import asdict
+from pathlib import Path
 
 import comfy.model_detection
 import comfy.sd
@@ -17,10 +18,11 @@ from ..config import ACEConfig
 from .model import HEADS, ACEModelConfig
 
 T5_VOCABULARY = 32128  # embedding rows; its tokenizer uses the first 32100
+DEMO_FILES = Path(__file__).resolve().parents[2] / "demo" / "weights"  # in folders named as those below models/
 
 
 def register() -> None:
-    """Teach core's model detection ACE's keys: once, whatever is imported again."""
+    """Teach core's model detection ACE's keys and offer the demo model in its lists: once, whatever is imported again."""
     models = comfy.supported_models.models
     models[:] = [config for config in models if config.unet_config != ACEModelConfig.unet_config] + [ACEModelConfig]
     detect = comfy.model_detection.detect_unet_config
@@ -32,6 +34,9 @@ def register() -> None:
 
     detect_unet_config.without_ace_editor = detect
     comfy.model_detection.detect_unet_config = detect_unet_config
+
+    for folder in sorted(path for path in DEMO_FILES.glob("*") if path.is_dir()):
+        folder_paths.add_model_folder_path(folder.name, str(folder))  # last: a user's file of that name is found first
 
 
 def ace_unet_config(state_dict, prefix: str, metadata=None) -> dict | None:

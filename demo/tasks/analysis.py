@@ -51,7 +51,7 @@ def analyse(view: str, rng: Random):
     name = words.say(rng, *MAPS[view])
     text = words.say(rng, "<map> of {image}", "[show|draw|give me|make] the <map> of {image}", "the <map> of {image}, please",
                      "[extract|compute|get] the <map> [from|of] {image}", "turn {image} into its <map>",
-                     "{image} what is its <map>?", map=name)
+                     "{image} what is its <map>?", "{image} <map>", map=name)
     return Turn(text, (source,)), replace(source, view=view)
 
 

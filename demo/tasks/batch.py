@@ -15,7 +15,7 @@ from ace_model.lcu import ConditionUnit, LongContextUnit
 from ..scenes import SIZE, render
 from .base import TASKS, Region, Sample, Turn, generate
 
-WEIGHTS = dict(zip(TASKS, (0.8, 1.4, 1.4, 1.9, 1.3, 1.0, 0.8, 1.3, 2.1), strict=True))  # how often each task is trained
+WEIGHTS = dict(zip(TASKS, (1.6, 2.4, 1.6, 2.6, 2.2, 1.2, 0.5, 0.8, 1.2), strict=True))  # how often each task is trained
 DROP_HISTORY = 0.3
 _STAND_IN = torch.zeros(16, 16, 3)  # texts do not depend on what the pictures show
 

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 from ..graph import Workflow
+from ..models import DEMO_DIT, DEMO_T5, DEMO_VAE
 from .parts import (
     ASK,
     PICTURES,
     RESULT,
     RESULT_SIZE,
     SEED,
+    add_note,
     ask,
     box,
     compare,
     example,
+    load,
     make,
     show,
     start,
 )
 
+DEMO_NOTE = """**The demo model.** It comes with this pack, nothing to download. It knows a toy world of 128 × 128 pixels: \
+shapes, faces, stick people, letters. It shows what ACE does and that your installation works. For real pictures open any \
+other template of this pack; its note names the published files and their folders."""
+
 
 def start_here(title: str) -> Workflow:
-    flow, models = start(title, "Press **Run**: the star changes its colour, and in a second turn the model is asked to undo "
-                         "that, which it can only do because it remembers the first picture.",
-                         ["`{image}` in the instruction is the picture in slot `image`.",
-                          "`lcu` of the first box goes to `history` of the second: a conversation.",
-                          "Open a box with the icon in its corner to see the nodes inside."])
+    flow = Workflow(title)
+    add_note(flow, title, "Press **Run**: the star changes its colour, and in a second turn the model is asked to undo that, "
+             "which it can only do because it remembers the first picture.",
+             ["`{image}` in the instruction is the picture in slot `image`.",
+              "`lcu` of the first box goes to `history` of the second: a conversation.",
+              "Open a box with the icon in its corner to see the nodes inside."], (), DEMO_NOTE)
+    models = load(flow, "1 · Models (they come with the pack)", DEMO_DIT, DEMO_T5, DEMO_VAE)
     with flow.group("2 · Picture", PICTURES):
         picture = example(flow, "toy scene.png")
     with flow.group("3 · First turn", ASK):

@@ -30,11 +30,14 @@ def start(title: str, about: str, tips: Sequence[str] = (), files: Sequence[Mode
     """A workflow with its note and the three loaders."""
     flow = Workflow(title)
     add_note(flow, title, about, tips, files)
-    with flow.group("1 · Models", LOAD):
-        models = Models(flow.add("ACEEditorLoadModel", model_name=DIT.name),
-                        flow.add("ACEEditorLoadTextEncoder", text_encoder_name=T5.name),
-                        flow.add("VAELoader", vae_name=VAE.name))
-    return flow, models
+    return flow, load(flow, "1 · Models", *(file.name for file in ABOUT_ACE))
+
+
+def load(flow: Workflow, group: str, model: str, text_encoder: str, vae: str) -> Models:
+    with flow.group(group, LOAD):
+        return Models(flow.add("ACEEditorLoadModel", model_name=model),
+                      flow.add("ACEEditorLoadTextEncoder", text_encoder_name=text_encoder),
+                      flow.add("VAELoader", vae_name=vae))
 
 
 def add_note(flow: Workflow, title: str, about: str, tips: Sequence[str], files: Sequence[Model], memory: str = MEMORY

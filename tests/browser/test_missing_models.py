@@ -13,6 +13,9 @@ def test_missing_files_are_listed(page, title):
     content = json.loads((ROOT / "workflows" / f"{title}.json").read_text(encoding="utf-8"))
     wanted = {model["name"] for node in content["nodes"] for model in node["properties"].get("models", [])}
     page.open_template(title)
+    if title == "Start here":  # it comes with its models
+        assert not wanted and page.complaints() == []
+        return
     details = page.tab.get_by_text("View details")
     if details.count():
         details.first.click()

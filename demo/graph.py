@@ -1,0 +1,107 @@
+"""Toy-world requests as API-format graphs for ComfyUI with the demo model."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .files import replace_file
+from .scenes import SIZE, Picture, render
+from .tasks import Region, Turn
+from .tasks.batch import mask_of
+
+DIT, TEXT_ENCODER, VAE = "ace_demo_dit.safetensors", "ace_demo_t5.safetensors", "ace_demo_vae.safetensors"
+MODEL_FILES = {"model_name": DIT, "text_encoder_name": TEXT_ENCODER, "vae_name": VAE}  # widget: file
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What the demo model works best with: its tasks have one right answer each, so guidance has little to add."""
+
+    steps: int = 10
+    guidance: float = 1.5
+    rescale: float = 0.0
+    seed: int = 0
+
+
+def node(kind: str, **inputs) -> dict:
+    """Two underscores in a name stand for the dot of a growing slot."""
+    return {"class_type": kind, "inputs": {name.replace("__", "."): value for name, value in inputs.items()}}
+
+
+def loaders() -> dict[str, dict]:
+    return {"model": node("ACEEditorLoadModel", model_name=DIT, weight_dtype="default"),
+            "clip": node("ACEEditorLoadTextEncoder", text_encoder_name=TEXT_ENCODER, device="default"),
+            "vae": node("VAELoader", vae_name=VAE)}
+
+
+def request(key: str, turns: Sequence[Turn], files: InputFiles, sampling: Sampling) -> dict[str, dict]:
+    """The nodes of one conversation, all named after `key`; `<key> image` gives the answer, `<key>` shows it."""
+    graph: dict[str, dict] = {}
+    for number, turn in enumerate(turns):
+        slots = {}
+        for i, picture in enumerate(turn.pictures):
+            name, which = files.names[picture], f"{i or ''}"
+            graph[f"picture {name}"] = node("LoadImage", image=name)
+            slots[f"images__image{which}"] = [f"picture {name}", 0]
+            if region := turn.region(i):
+                mask = files.masks[region]
+                graph[f"mask {mask}"] = node("LoadImageMask", image=mask, channel="red")
+                slots[f"masks__mask{which}"] = [f"mask {mask}", 0]
+        graph[f"{key} unit {number}"] = node("ACEEditorConditionUnit", instruction=turn.instruction, blank_masked=turn.blank,
+                                             name_image=False, **slots)
+        history = {"history": [f"{key} lcu {number - 1}", 0]} if number else {}
+        graph[f"{key} lcu {number}"] = node("ACEEditorLongContextUnit", unit=[f"{key} unit {number}", 0], max_rounds=5,
+                                            **history)
+    side = 0 if turns[-1].pictures else SIZE
+    return graph | {
+        f"{key} tokens": node("ACEEditorConditionTokenizer", lcu=[f"{key} lcu {len(turns) - 1}", 0], clip=["clip", 0],
+                              vae=["vae", 0], negative_instruction="", width=side, height=side, target_image=0,
+                              token_budget=1024),
+        f"{key} indicator": node("ACEEditorImageIndicator", tokens=[f"{key} tokens", 0], clip=["clip", 0], batch_size=1),
+        f"{key} latent": node("ACEEditorSampler", model=["model", 0], positive=[f"{key} indicator", 0],
+                              negative=[f"{key} indicator", 1], latent=[f"{key} indicator", 2], denoise=1.0,
+                              seed=sampling.seed, steps=sampling.steps, guidance=sampling.guidance, rescale=sampling.rescale),
+        f"{key} image": node("VAEDecode", samples=[f"{key} latent", 0], vae=["vae", 0]),
+        key: node("PreviewImage", images=[f"{key} image", 0])}
+
+
+class InputFiles:
+    """Pictures and masks as PNG files in ComfyUI's input folder. names: {picture: file}, masks: {region: file}."""
+
+    def __init__(self, folder: Path):
+        self.folder = Path(folder)
+        self.names: dict[Picture, str] = {}
+        self.masks: dict[Region, str] = {}
+
+    def add(self, conversations: Iterable[Sequence[Turn]]) -> None:
+        turns = [turn for turns in conversations for turn in turns]
+        new = list(dict.fromkeys(p for turn in turns for p in turn.pictures if p not in self.names))
+        for start in range(0, len(new), 64):
+            part = new[start:start + 64]
+            for picture, pixels in zip(part, render(part), strict=True):
+                self.names[picture] = self.save(to_image(pixels))
+        for region in {turn.region(i) for turn in turns for i in range(len(turn.pictures))} - {None, *self.masks}:
+            self.masks[region] = self.save(Image.fromarray((mask_of(region)[0] * 255).byte().numpy()))
+
+    def save(self, image: Image.Image) -> str:
+        name = f"toy-{hashlib.sha256(image.mode.encode() + image.tobytes()).hexdigest()[:16]}.png"
+        if not (self.folder / name).exists():
+            replace_file(self.folder / name, lambda path: image.save(path, "PNG"))
+        return name
+
+
+def to_image(pixels) -> Image.Image:
+    """(3, H, W) in [0, 1] → RGB."""
+    return Image.fromarray((pixels * 255).round().byte().permute(1, 2, 0).numpy())
+
+
+def to_tensor(image: Image.Image):
+    """RGB picture → (3, H, W) float32 in [0, 1]."""
+    import torch
+    return torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32) / 255).permute(2, 0, 1)

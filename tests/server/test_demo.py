@@ -1,0 +1,144 @@
+"""The demo model in a real ComfyUI: a quick score of every task, controls, the demo's page, the trainer's promises.
+
+A change that breaks conditioning, the network or the sampler fails here, because answers become wrong.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from demo import run
+from demo.comfy_server import ComfyServer
+from demo.graph import InputFiles, Sampling, to_tensor
+from demo.judge import judge
+from demo.score import CONTROLS, REPORT, cases, control
+from demo.tasks import MULTI_TURN, TASKS
+from gallery.graph import ROOT
+
+CASES, SEED = 50, 99  # per task, of scenes that neither training nor the table saw
+MARGIN = 0.12  # two standard deviations of 50 cases
+CONTROLLED = 16  # cases per task and control
+TABLE = json.loads(REPORT.read_text(encoding="utf-8"))
+SAMPLING = Sampling()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with ComfyServer(tmp_path_factory.mktemp("comfyui_demo")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def files(server):
+    return InputFiles(server.base / "input")
+
+
+@pytest.fixture(scope="module")
+def judged():
+    """{task: [(sample, right?)]} of what the tests before have asked."""
+    return {}
+
+
+def ask(server, files, samples, turns):
+    """(sample, right?) of every sample when `turns` are asked."""
+    answers = run.answer(server, files, {str(i): t for i, t in enumerate(turns)}, SAMPLING)
+    return [(sample, judge(sample, to_tensor(answers[str(i)]))[0]) for i, sample in enumerate(samples)]
+
+
+def share(found) -> float:
+    return sum(right for _, right in found) / len(found)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_quick_score(server, files, judged, task):
+    samples = cases(SEED, task, CASES)
+    judged[task] = ask(server, files, samples, [s.turns for s in samples])
+    expected = TABLE["tasks"][task]["success"]
+    assert share(judged[task]) >= expected - MARGIN, f"{share(judged[task]):.0%} of {task} right; the table says {expected:.0%}"
+
+
+def test_history_questions_are_answered(judged):
+    found = [(sample, right) for sample, right in judged[MULTI_TURN] if sample.history]
+    assert len(found) > 25 and share(found) >= TABLE["history questions"] - MARGIN
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_controls_fail(server, files, judged, name):
+    """Without what the answer depends on, at most half as many are right."""
+    pairs = [(sample, right, turns) for task, found in judged.items() if task != "visual analysis" or name != "images swapped"
+             for sample, right in found[:CONTROLLED] if (turns := control(sample, name))]
+    found = ask(server, files, [sample for sample, _, _ in pairs], [turns for _, _, turns in pairs])
+    assert share(found) <= share([(sample, right) for sample, right, _ in pairs]) / 2
+
+
+def test_same_answer_alone_and_among_others(server, files):
+    samples = cases(SEED, "semantic editing", 3)
+    together = run.answer(server, files, {str(i): s.turns for i, s in enumerate(samples)}, SAMPLING)
+    alone = run.answer(server, files, {"1": samples[1].turns}, replace(SAMPLING, seed=0))
+    assert np.array_equal(np.asarray(together["1"]), np.asarray(alone["1"]))
+
+
+def test_demo_files_are_in_the_lists_and_come_last(server):
+    for node, widget, name in (("ACEEditorLoadModel", "model_name", "ace_demo_dit.safetensors"),
+                               ("UNETLoader", "unet_name", "ace_demo_dit.safetensors"),
+                               ("ACEEditorLoadTextEncoder", "text_encoder_name", "ace_demo_t5.safetensors"),
+                               ("VAELoader", "vae_name", "ace_demo_vae.safetensors")):
+        options = server.object_info(node)["input"]["required"][widget]
+        options = options[0] if isinstance(options[0], list) else options[1]["options"]
+        assert [option for option in options if option.startswith("ace_demo")] == [name]
+
+
+def demo(*args, **changes):
+    return subprocess.run([sys.executable, "-m", "demo.run", *map(str, args)], cwd=ROOT, env=os.environ | changes,
+                          capture_output=True, text=True, encoding="utf-8", timeout=500, check=False)
+
+
+def test_demo_writes_its_page(tmp_path):
+    done = demo("--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    html = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "index.html" in done.stdout.splitlines()[-1]
+    for words in ("toy world", "huggingface.co/scepter-studio", "Start here", "Conversation in three turns", "Photograph 5",
+                  *TASKS, "exact answer"):
+        assert words in html
+    assert html.count("<img") == len(list((tmp_path / "pictures").glob("*.png"))) > 150
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_demo_answers_for_a_photograph(tmp_path):
+    """Mosaic of a photograph that was held out, turned by EXIF: PIL's means of 16 × 16 pixels, roughly."""
+    upright = Image.open(ROOT / "demo" / "photos" / "held_out" / "coffee.jpg").convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    done = demo("--image", tmp_path / "turned.jpg", "--instruction", "mosaic version of {image}", "--output", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    answer = np.asarray(Image.open(tmp_path / "out" / "answer.png").resize((8, 8), Image.Resampling.BOX), dtype=float)
+    expected = np.asarray(ImageOps.fit(upright, (128, 128)).resize((8, 8), Image.Resampling.BOX), dtype=float)
+    assert np.corrcoef(answer.ravel(), expected.ravel())[0, 1] > 0.9
+    assert (tmp_path / "out" / "index.html").is_file()
+    done = demo("--image", tmp_path / "turned.jpg", "--instruction", "blur", "--output", tmp_path / "out")
+    assert done.returncode == 0, "an instruction that names no picture means the one that is there"
+
+
+def test_demo_names_what_is_wrong(tmp_path):
+    (tmp_path / "no.png").write_text("no picture")
+    done = demo("--image", tmp_path / "no.png", "--instruction", "edge map of {image}", "--output", tmp_path / "out")
+    assert done.returncode == 2 and "no picture that can be read" in done.stderr and "Traceback" not in done.stderr
+    done = demo("--output", tmp_path / "no.png")
+    assert done.returncode == 2 and "--output" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_training_repeats_and_resumes(tmp_path):
+    """Two runs from scratch, the second interrupted: every loss is the same. (The README's command does 200 steps.)"""
+    done = subprocess.run([sys.executable, "-m", "demo.train", "--check", "--steps", "6", "--hidden", "64", "--depth", "1",
+                           "--heads", "2", "--batch", "4", "--fresh", "2", "--fill", "8", "--checkpoint",
+                           str(tmp_path / "never.pt")], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "every loss is the same" in done.stdout and not (tmp_path / "never.pt").exists()

@@ -1,0 +1,214 @@
+"""The demo's toy world, judge, photo reader, page and arguments. The trained model is tested in tests/server/test_demo.py."""
+
+import argparse
+import errno
+import json
+import socket
+import struct
+import zlib
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+
+from demo import photo, run, toys
+from demo.judge import judge
+from demo.page import Card, Page, Step
+from demo.scenes import SIZE, Picture, Scene, Thing, render
+from demo.scenes.drawing import CLASS_COLOURS
+from demo.scenes.world import COLOURS, PLACES
+from demo.score import REPORT
+from demo.tasks import MULTI_TURN, TASKS, generate, subtasks
+from demo.tasks.batch import mask_of
+from gallery.graph import ROOT
+
+WEIGHTS = ROOT / "demo" / "weights"
+EVERY = [(task, name) for task in TASKS for name in subtasks(task)]
+SCENE = Scene("meadow", "day", (Thing("square", "red", "plain", "big", "bottom"),))
+
+
+def pixels(picture: Picture) -> torch.Tensor:
+    return render([picture])[0]
+
+
+def as_image(picture: Picture) -> Image.Image:
+    return Image.fromarray((pixels(picture) * 255).round().byte().permute(1, 2, 0).numpy())
+
+
+def test_a_scene_is_drawn_where_and_as_it_says():
+    image = as_image(Picture(SCENE))
+    assert image.getpixel(SCENE.things[0].centre) == COLOURS["red"]
+    assert np.allclose(image.getpixel((5, 100)), PLACES["meadow"][1], atol=1)
+    maps = as_image(Picture(SCENE, "segmentation"))
+    assert maps.getpixel(SCENE.things[0].centre) == CLASS_COLOURS["square"] and maps.getpixel((5, 100)) == (0, 0, 0)
+    depth = as_image(Picture(SCENE, "depth"))
+    assert depth.getpixel((64, 90))[0] > depth.getpixel((64, 60))[0], "near is brighter than the sky"
+
+
+@pytest.mark.parametrize(("view", "expected"), [
+    ("grayscale", lambda image: image.convert("L").convert("RGB")),
+    ("mosaic", lambda image: image.resize((8, 8), Image.Resampling.BOX).resize((SIZE, SIZE), Image.Resampling.NEAREST)),
+    ("blur", lambda image: image.filter(ImageFilter.GaussianBlur(4))),
+    ("inverted", lambda image: image.point(lambda value: 255 - value))])
+def test_views_agree_with_pil(view, expected):
+    wanted = np.asarray(expected(as_image(Picture(SCENE))), dtype=float)[12:-12, 12:-12]  # PIL's blur has other borders
+    error = np.abs(np.asarray(as_image(Picture(SCENE, view)), dtype=float)[12:-12, 12:-12] - wanted)
+    assert error.max() <= (12 if view == "blur" else 2), "PIL approximates the Gaussian by boxes"
+
+
+@pytest.mark.parametrize(("task", "name"), EVERY)
+def test_judge_takes_the_exact_answer_and_no_other(task, name):
+    """For every subtask: the truth is right; grey, noise and the picture that went in (unless it is the truth) are wrong."""
+    for seed in range(3):
+        sample = generate(Random(f"{name} {seed}"), task, name)
+        if any(p.photo is not None for p in (sample.target, *sample.pictures)):
+            continue
+        truth = pixels(sample.target)
+        assert judge(sample, truth)[0]
+        assert not judge(sample, torch.full_like(truth, 0.5))[0]
+        assert not judge(sample, torch.rand(truth.shape, generator=torch.Generator().manual_seed(seed)))[0]
+        for given in sample.pictures:
+            if (pixels(given) - truth).abs().mean() > 0.02:
+                assert not judge(sample, pixels(given))[0]
+
+
+def test_the_tasks_are_those_of_the_paper_and_history_is_needed():
+    assert len(TASKS) == 9 and len(EVERY) >= 45
+    asked = [generate(Random(seed), MULTI_TURN) for seed in range(60)]
+    assert sum(sample.history for sample in asked) > 40
+    for sample in asked:
+        assert len(sample.turns) > 1 and not (sample.history and sample.turns[-1].pictures[-1] == sample.target)
+
+
+def write_huge_png(path: Path) -> None:
+    """20000 × 20000 pixels in a header; no such data follows."""
+    header = struct.pack(">IIBBBBB", 20000, 20000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", len(header)) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT")))
+
+
+def test_photo_with_transparency_lies_on_white(tmp_path):
+    Image.new("RGBA", (300, 200), (255, 0, 0, 0)).save(tmp_path / "clear.png")
+    loaded = photo.load(tmp_path / "clear.png")
+    assert loaded.size == (SIZE, SIZE) and loaded.mode == "RGB" and loaded.getextrema() == ((255, 255),) * 3
+
+
+def test_photo_of_16_bits_keeps_its_greys(tmp_path):
+    values = np.tile(np.linspace(0, 65535, 256, dtype=np.uint16), (256, 1))
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    row = np.asarray(photo.load(tmp_path / "deep.png"))[64, :, 0].astype(int)
+    assert row[0] <= 2 and row[-1] >= 253 and abs(row[64] - 128) <= 2
+
+
+def test_photo_is_turned_upright(tmp_path):
+    image = Image.new("RGB", (200, 200), "black")
+    image.paste("white", (0, 0, 200, 100))  # the upper half, which EXIF 6 (turn by 90° clockwise) brings to the right
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.png", exif=exif)
+    loaded = photo.load(tmp_path / "turned.png")
+    assert loaded.getpixel((120, 64)) == (255, 255, 255) and loaded.getpixel((8, 64)) == (0, 0, 0)
+
+
+def test_photo_loses_only_its_long_sides(tmp_path):
+    image = Image.new("RGB", (400, 200), "blue")
+    image.paste("red", (100, 0, 300, 200))
+    image.save(tmp_path / "wide.png")
+    assert photo.load(tmp_path / "wide.png").getextrema()[0][0] > 200, "the middle square"
+
+
+def test_bad_photos_are_named(tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    whole = tmp_path / "whole.jpg"
+    Image.effect_noise((400, 400), 80).save(whole)
+    (tmp_path / "cut.jpg").write_bytes(whole.read_bytes()[:3000])
+    write_huge_png(tmp_path / "huge.png")
+    for name, word in (("text.png", "no picture"), ("cut.jpg", "damaged"), ("huge.png", "100 megapixels"),
+                       ("none.png", "no such file"), (".", "no such file")):
+        with pytest.raises(photo.PhotoError, match=word) as error:
+            photo.load(tmp_path / name)
+        assert str(tmp_path / name) in str(error.value)
+
+
+def arguments(tmp_path, **changes) -> argparse.Namespace:
+    return argparse.Namespace(**{"image": None, "instruction": None, "port": None, "output": tmp_path / "out", "seed": 0,
+                                 **changes})
+
+
+def test_run_refuses_before_it_starts(tmp_path):
+    good = tmp_path / "good.png"
+    Image.new("RGB", (40, 40)).save(good)
+    (tmp_path / "file").write_text("in the way")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        for changes, word in (({"image": good}, "needs --instruction"), ({"instruction": "edges"}, "needs --image"),
+                              ({"port": 0}, "not a port"), ({"port": taken.getsockname()[1]}, "is taken"),
+                              ({"output": tmp_path / "file"}, "--output"), ({"output": tmp_path / "file" / "x"}, "--output")):
+            with pytest.raises(run.Refused, match=word):
+                run.check(arguments(tmp_path, **changes))
+    run.check(arguments(tmp_path, image=good, instruction="edge map"))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_page_is_whole_or_not_there(tmp_path, monkeypatch):
+    picture = Image.new("RGB", (8, 8))
+    page = Page("<Title>", "<p>intro</p>", [("One", "", [Card("a & b", [Step("edge <b>", [picture], picture, picture, True)],
+                                                              1.25)])], [("editing", 0.5, 10)])
+    page.write(tmp_path)
+    html = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "&lt;Title&gt;" in html and "a &amp; b" in html and "edge &lt;b&gt;" in html and "50.0%" in html and "✓" in html
+    assert sorted(file.name for file in (tmp_path / "pictures").iterdir()) == ["000.png", "001.png", "002.png"]
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        page.write(tmp_path)
+    assert (tmp_path / "index.html").read_text(encoding="utf-8") == html
+    assert not list(tmp_path.rglob("*.part"))
+    monkeypatch.undo()
+    Page("shorter", "", [("One", "", [Card("c", [Step("x", [], picture)])])]).write(tmp_path)
+    assert [file.name for file in (tmp_path / "pictures").iterdir()] == ["000.png"]
+
+
+@pytest.mark.parametrize("title", toys.titles())
+def test_every_workflow_has_a_toy_case(title):
+    toy = toys.toy(title)
+    for picture, region in toy.pictures:
+        shown = toys.with_mask(picture, region)
+        assert (shown.mode == "RGBA") == (region is not None)
+    for sample in toy.steps:
+        assert judge(sample, pixels(sample.target))[0]
+
+
+def test_masks_are_transparency():
+    sample = generate(Random(1), "repainting", "inpainting")
+    turn = sample.turns[0]
+    alpha = np.asarray(toys.with_mask(turn.pictures[0], turn.regions[0]).getchannel("A"))
+    assert np.array_equal(alpha == 0, mask_of(turn.regions[0])[0].numpy() == 1)
+
+
+def test_files_are_small_and_say_how_they_were_made():
+    from safetensors import safe_open
+    files = sorted(WEIGHTS.glob("*/*.safetensors"))
+    assert [file.parent.name for file in files] == ["diffusion_models", "text_encoders", "vae"]
+    assert sum(file.stat().st_size for file in files) < 30e6
+    for file in files:
+        with safe_open(file, "pt") as opened:
+            settings = json.loads(opened.metadata()["training"])
+            assert settings["seed"] == 0 and settings["steps"] > 1000
+            assert {opened.get_tensor(key).dtype for key in opened.keys() if key not in ("vae_scale", "vae_shift")} == {  # noqa: SIM118
+                torch.float16}
+
+
+def test_readme_has_the_score():
+    report = json.loads(REPORT.read_text(encoding="utf-8"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for task, found in report["tasks"].items():
+        assert f"| {task} | {found['success']:.0%} |" in readme
+    for name, found in report["controls"].items():
+        assert f"| {name} | {found['as asked']:.0%} | {found['control']:.0%} |" in readme
