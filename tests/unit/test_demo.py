@@ -62,17 +62,15 @@ def test_views_agree_with_pil(view, expected):
 @pytest.mark.parametrize(("task", "name"), EVERY)
 def test_judge_takes_the_exact_answer_and_no_other(task, name):
     """For every subtask: the truth is right; grey, noise and the picture that went in (unless it is the truth) are wrong."""
-    for seed in range(3):
-        sample = generate(Random(f"{name} {seed}"), task, name)
-        if any(p.photo is not None for p in (sample.target, *sample.pictures)):
-            continue
-        truth = pixels(sample.target)
-        assert judge(sample, truth)[0]
-        assert not judge(sample, torch.full_like(truth, 0.5))[0]
-        assert not judge(sample, torch.rand(truth.shape, generator=torch.Generator().manual_seed(seed)))[0]
-        for given in sample.pictures:
-            if (pixels(given) - truth).abs().mean() > 0.02:
-                assert not judge(sample, pixels(given))[0]
+    samples = (generate(Random(f"{name} {seed}"), task, name) for seed in range(20))
+    sample = next(s for s in samples if all(p.photo is None for p in (s.target, *s.pictures)))
+    truth = pixels(sample.target)
+    assert judge(sample, truth)[0]
+    assert not judge(sample, torch.full_like(truth, 0.5))[0]
+    assert not judge(sample, torch.rand(truth.shape, generator=torch.Generator().manual_seed(0)))[0]
+    for given in sample.pictures:
+        if (pixels(given) - truth).abs().mean() > 0.02:
+            assert not judge(sample, pixels(given))[0]
 
 
 def test_the_tasks_are_those_of_the_paper_and_history_is_needed():
