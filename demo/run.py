@@ -55,6 +55,8 @@ def main() -> int:
     try:
         check(args)
         return demo(args)
+    except KeyboardInterrupt:  # the page is written last: nothing is half there
+        return 130
     except (photo.PhotoError, PromptError, Refused) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
