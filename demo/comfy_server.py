@@ -256,6 +256,15 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def require_free(port: int) -> None:
+    """Raise ValueError with the way out unless a server can listen on `port`."""
+    if not 0 < port < 65536:
+        raise ValueError(f"--port {port} is not a port: choose a number from 1 to 65535, or leave it out.")
+    with socket.socket() as probe:
+        if probe.connect_ex(("127.0.0.1", port)) == 0:
+            raise ValueError(f"port {port} is taken by another program: choose another with --port.")
+
+
 def link_folder(link: Path, target: Path) -> None:
     """Make `link` lead to the folder `target`; a junction where Windows does not allow symbolic links."""
     if link.exists() and link.resolve() == target:
@@ -278,11 +287,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8188, help="port to listen on (default 8188)")
     parser.add_argument("--demo", action="store_true", help="put pictures of the demo model's toy world into input/")
     options = parser.parse_args()
-    if not 0 < options.port < 65536:
-        parser.error(f"--port {options.port} is not a port: choose a number from 1 to 65535")
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", options.port)) == 0:
-            parser.error(f"port {options.port} is taken by another program: choose another with --port")
+    try:
+        require_free(options.port)
+    except ValueError as error:
+        parser.error(str(error))
     server = ComfyServer(options.folder, port=options.port)
     if options.demo:
         from .toys import write_pictures

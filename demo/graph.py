@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
+from gallery.models import DEMO_DIT, DEMO_T5, DEMO_VAE
+
 from .files import replace_file
-from .scenes import SIZE, Picture, render
+from .scenes import SIZE, Picture, render, to_image
 from .tasks import Region, Turn
 from .tasks.batch import mask_of
-
-DIT, TEXT_ENCODER, VAE = "ace_demo_dit.safetensors", "ace_demo_t5.safetensors", "ace_demo_vae.safetensors"
-MODEL_FILES = {"model_name": DIT, "text_encoder_name": TEXT_ENCODER, "vae_name": VAE}  # widget: file
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ def node(kind: str, **inputs) -> dict:
 
 
 def loaders() -> dict[str, dict]:
-    return {"model": node("ACEEditorLoadModel", model_name=DIT, weight_dtype="default"),
-            "clip": node("ACEEditorLoadTextEncoder", text_encoder_name=TEXT_ENCODER, device="default"),
-            "vae": node("VAELoader", vae_name=VAE)}
+    return {"model": node("ACEEditorLoadModel", model_name=DEMO_DIT, weight_dtype="default"),
+            "clip": node("ACEEditorLoadTextEncoder", text_encoder_name=DEMO_T5, device="default"),
+            "vae": node("VAELoader", vae_name=DEMO_VAE)}
 
 
 def request(key: str, turns: Sequence[Turn], files: InputFiles, sampling: Sampling) -> dict[str, dict]:
@@ -96,12 +96,6 @@ class InputFiles:
         return name
 
 
-def to_image(pixels) -> Image.Image:
-    """(3, H, W) in [0, 1] → RGB."""
-    return Image.fromarray((pixels * 255).round().byte().permute(1, 2, 0).numpy())
-
-
-def to_tensor(image: Image.Image):
+def to_tensor(image: Image.Image) -> torch.Tensor:
     """RGB picture → (3, H, W) float32 in [0, 1]."""
-    import torch
     return torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32) / 255).permute(2, 0, 1)

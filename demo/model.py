@@ -16,13 +16,14 @@ from ace_model.config import ACEConfig
 from ace_model.dit import DiT
 from ace_model.layers import Attention
 from ace_model.lcu import IDENTIFIERS
+from gallery.models import DEMO_DIT, DEMO_T5
 
 from .files import replace_file
 from .text import ENCODER, Tokenizer, text_encoder
 
 WEIGHTS = Path(__file__).parent / "weights"
-DIT_FILE = "diffusion_models/ace_demo_dit.safetensors"  # folders as below ComfyUI's models/
-TEXT_FILE = "text_encoders/ace_demo_t5.safetensors"
+DIT_FILE = f"diffusion_models/{DEMO_DIT}"  # folders as below ComfyUI's models/
+TEXT_FILE = f"text_encoders/{DEMO_T5}"
 
 
 @dataclass

@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
-import socket
 import sys
 import tempfile
 import time
-from html import escape
 from pathlib import Path
 
 from PIL import Image
 
 from . import photo, toys
-from .comfy_server import ComfyServer, PromptError
+from .comfy_server import ComfyServer, PromptError, require_free
 from .files import replace_file
-from .graph import InputFiles, Sampling, loaders, node, request, to_image, to_tensor
+from .graph import InputFiles, Sampling, loaders, node, request, to_tensor
 from .judge import judge
 from .page import Card, Page, Step
-from .scenes import Picture, photos, render
+from .scenes import Picture, photos, render, to_image
 from .score import REPORT, cases
 from .tasks import TASKS, Sample, Turn
 
@@ -38,8 +35,8 @@ PUBLISHED = "https://huggingface.co/scepter-studio/ACE-0.6B-512px"
 INTRODUCTION = f"""<div class="note"><p><strong>This is a demonstration model of a toy world.</strong> It has a hundredth of the
 published model's size, works at 128 × 128 pixels and knows coloured shapes, cartoon faces, stick people and capital letters,
 nothing else. It shows what ACE does, in this pack's own nodes, and that your installation works; it says nothing about how
-well the published model does it. It is also only half trained yet: layouts, colours, undoing and remembering work, new shapes
-come out soft, edges and letters poorly. Wrong answers are marked as such; the score is at the end.</p>
+well the published model does it. Two processor cores trained it in three and a half hours: some answers are wrong, and marked
+as such; maps of photographs, edges above all, are poor. The score is at the end.</p>
 <p>For real pictures get <a href="{PUBLISHED}">ACE-0.6B-512px</a> and open any of this
 pack's templates in ComfyUI: the note in it names every file, its link and its folder. To play with the demo model in the
 browser: <code>python dev.py serve --demo</code>.</p></div>"""
@@ -47,7 +44,7 @@ browser: <code>python dev.py serve --demo</code>.</p></div>"""
 OF_WORKFLOWS = """<p>Every ACE workflow of this pack, its own graph in a real ComfyUI with toy pictures in it. Refine with FLUX
 and the ACE++ workflows need FLUX and are not run.</p>"""
 OF_PHOTOS = """<p>Maps that it learned on toy scenes and other photographs; these five were held out. 128 pixels and a tiny
-autoencoder: expect the gist.</p>"""
+autoencoder: expect the gist of greys and mosaics, little of edges.</p>"""
 
 
 def main() -> int:
@@ -93,11 +90,10 @@ def check(args: argparse.Namespace) -> None:
     if args.image:
         photo.load(args.image)
     if args.port is not None:
-        if not 0 < args.port < 65536:
-            raise Refused(f"--port {args.port} is not a port: choose a number from 1 to 65535, or leave it out.")
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", args.port)) == 0:
-                raise Refused(f"port {args.port} is taken by another program: choose another with --port, or leave it out.")
+        try:
+            require_free(args.port)
+        except ValueError as error:
+            raise Refused(str(error)) from None
     args.output = args.output.absolute()
     try:
         args.output.mkdir(parents=True, exist_ok=True)
@@ -142,16 +138,18 @@ def run_workflows(server: ComfyServer, files: InputFiles, sampling: Sampling) ->
         began = time.monotonic()
         outputs = server.run(graph)
         answers = [server.image(outputs[key]["images"][0]).convert("RGB") for key in saved]
-        steps = [workflow_step(toy, sample, answer) for sample, answer in zip(toy.steps, answers, strict=True)]
-        cards.append(Card(title, steps, time.monotonic() - began))
+        cards.append(Card(title, workflow_steps(toy, answers), time.monotonic() - began))
     return cards
 
 
-def workflow_step(toy: toys.Toy, sample: Sample, answer: Image.Image) -> Step:
-    inputs = [toys.with_mask(*given).convert("RGBA") for given in toy.pictures]
-    exact = to_image(render([sample.target])[0])
-    judged = answer.crop(toy.window) if toy.window else answer
-    return Step(sample.turns[-1].instruction, inputs, answer, exact, judge(sample, to_tensor(judged))[0])
+def workflow_steps(toy: toys.Toy, answers: list[Image.Image]) -> list[Step]:
+    steps, inputs = [], [toys.with_mask(*given).convert("RGBA") for given in toy.pictures]
+    for sample, answer in zip(toy.steps, answers, strict=True):
+        judged = answer.crop(toy.window) if toy.window else answer
+        right, _ = judge(sample, to_tensor(judged))
+        steps.append(Step(sample.turns[-1].instruction, inputs, answer, to_image(render([sample.target])[0]), right))
+        inputs = [answer] if toy.conversation else inputs
+    return steps
 
 
 def run_photos(server: ComfyServer, files: InputFiles, sampling: Sampling) -> list[Card]:
@@ -216,7 +214,7 @@ def answer_photo(server: ComfyServer, files: InputFiles, args: argparse.Namespac
     replace_file(args.output / "answer.png", lambda path: result.save(path, "PNG"))
     page = Page("Your picture", INTRODUCTION)
     page.sections = [("Answer", "<p>The middle square of your picture at 128 × 128 pixels, as the demo model sees it.</p>",
-                      [Card(escape(args.image.name), [Step(args.instruction, [given], result)], seconds)])]
+                      [Card(args.image.name, [Step(args.instruction, [given], result)], seconds)])]
     say(f"{args.output / 'answer.png'}")
     return page.write(args.output)
 
@@ -231,5 +229,4 @@ def score_rows() -> list[tuple[str, float, int]]:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # however it ends, ComfyUI ends with it
-    os.environ.setdefault("COMFYUI_PATH", str(ROOT / ".dev" / "ComfyUI"))
     sys.exit(main())

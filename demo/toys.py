@@ -12,18 +12,19 @@ from PIL import Image
 
 from gallery.api import api_graph
 from gallery.build import workflows
+from gallery.models import DEMO_DIT, DEMO_T5, DEMO_VAE, DIT, T5, VAE
 from gallery.pictures import TOY, TOY_FIGURE
 from gallery.thumbnails import case
 
 from .files import replace_file
-from .graph import DIT, TEXT_ENCODER, VAE, InputFiles, Sampling, node, to_image
-from .scenes import SIZE, Picture, Scene, Thing, render
+from .graph import InputFiles, Sampling, node
+from .scenes import SIZE, Picture, Scene, Thing, render, to_image
 from .scenes.world import STUDIO, Face
 from .tasks import Region, Sample, Turn
 from .tasks.batch import mask_of
 from .tasks.editing import EXPRESSIONS, express, recolour
 
-FILES = {"ace_0.6b_512px.pth": DIT, "t5xxl_fp16.safetensors": TEXT_ENCODER, "vae-ft-mse-840000-ema-pruned.safetensors": VAE}
+FILES = {DIT.name: DEMO_DIT, T5.name: DEMO_T5, VAE.name: DEMO_VAE}
 UNLOADED = ("Refine with FLUX", "ACE++")  # titles that begin so need FLUX, which no demo file stands in for
 REST = Thing("circle", "blue", "striped", "small", "top right")
 
@@ -34,7 +35,7 @@ class Toy:
 
     pictures: what its example images become, each with what to edit · instructions: of its condition units, in order ·
     steps: what its saved pictures answer, in order · settings: further widgets, {node type: {widget: value}} ·
-    window: the part of a larger saved picture that is judged.
+    window: the part of a larger saved picture that is judged · conversation: every step is about the answer before.
     """
 
     pictures: tuple[tuple[Picture | Image.Image, Region | None], ...]
@@ -42,6 +43,7 @@ class Toy:
     steps: tuple[Sample, ...]
     settings: dict[str, dict] = field(default_factory=dict)
     window: tuple[int, int, int, int] | None = None
+    conversation: bool = False
 
 
 def titles() -> list[str]:
@@ -76,15 +78,17 @@ def asked(task: str, instruction: str, before: Sequence[Scene], after: Picture |
     return Sample(task, task, (Turn(instruction, tuple(map(Picture, before))),), target)
 
 
-def steps(first: Scene, *turns: tuple[str, str, Picture | Scene]) -> Toy:
-    """One picture, several (task, instruction, answer) about it."""
+def steps(first: Scene, *turns: tuple[str, str, Picture | Scene], conversation: bool = False) -> Toy:
+    """One picture, several (task, instruction, answer) about it, or about the answer before."""
     return Toy(((Picture(first), None),), tuple(text for _, text, _ in turns),
-               tuple(asked(task, text, [first], answer) for task, text, answer in turns))
+               tuple(asked(task, text, [first], answer) for task, text, answer in turns),
+               conversation=conversation)
 
 
 def start_here() -> Toy:
     return steps(TOY, ("semantic editing", "make the red star in {image} purple", TOY.change(0, colour="purple")),
-                 ("multi-turn", "give the star in {image} the colour it had in {previous.image}", TOY))
+                 ("multi-turn", "give the star in {image} the colour it had in {previous.image}", TOY),
+                 conversation=True)
 
 
 def analysis() -> Toy:
@@ -109,7 +113,8 @@ def conversation() -> Toy:
     purple = TOY.change(0, colour="purple")
     return steps(TOY, ("semantic editing", "make the red star in {image} purple", purple),
                  ("multi-turn", "show {image} at night", purple.but(light="night")),
-                 ("multi-turn", "undo the first change but keep the rest", TOY.but(light="night")))
+                 ("multi-turn", "undo the first change but keep the rest", TOY.but(light="night")),
+                 conversation=True)
 
 
 def face_edit() -> Toy:

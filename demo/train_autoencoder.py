@@ -11,13 +11,15 @@ from random import Random
 import torch
 from safetensors.torch import load_file, save_file
 
+from gallery.models import DEMO_VAE
+
 from .autoencoder import LATENT, Autoencoder, Widths, loss
 from .files import replace_file
 from .scenes import SIZE, Picture, photos, random_scene, render
 from .scenes.views import STYLES
 from .scenes.world import STUDIO
 
-WEIGHTS = Path(__file__).parent / "weights" / "vae" / "ace_demo_vae.safetensors"
+WEIGHTS = Path(__file__).parent / "weights" / "vae" / DEMO_VAE
 MAPS = ("segmentation", "depth", "pose", "edge", "contour", "scribble", "grayscale", "mosaic", "blur", "noisy", *STYLES)
 CPU_WIDTHS = Widths((16, 32, 64, 64), (0, 1, 2, 2), (1, 2, 2, 3))
 GPU_WIDTHS = Widths((64, 64, 64, 64), (1, 3, 3, 3), (1, 3, 3, 3))

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from ace_model.examples import FOLDER, MASK_ENDING
-from demo.scenes.render import Picture, render
+from demo.scenes.render import Picture, render, to_image
 from demo.scenes.world import Figure, Scene, Thing
 
 FINE = 3  # drawn this many times larger, then shrunk
@@ -175,8 +175,7 @@ TOY_FIGURE = Scene("beach", "day", figure=Figure(1, "green", "dotted", "out", "a
 
 def toy(scene: Scene) -> Image.Image:
     """A scene of the demo model's world, 128×128 pixels."""
-    pixels = render([Picture(scene)])[0].permute(1, 2, 0)
-    return Image.fromarray((pixels * 255).round().byte().numpy())
+    return to_image(render([Picture(scene)])[0])
 
 
 DRAWINGS: dict[str, Callable[[], Image.Image]] = {

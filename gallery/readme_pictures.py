@@ -62,6 +62,8 @@ def demo_page(page: Page) -> Image.Image:
         raise FileNotFoundError(f"{written} is missing: run python dev.py demo first.")
     page.tab.set_viewport_size({"width": 1160, "height": 1240})
     page.tab.goto(written.as_uri())
+    page.tab.evaluate("""Promise.all([...document.images].filter(i => i.getBoundingClientRect().top < innerHeight)
+                         .map(i => i.decode()))""")  # or some are painted in part
     return Image.open(io.BytesIO(page.tab.screenshot())).convert("RGB")
 
 

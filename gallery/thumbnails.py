@@ -12,7 +12,7 @@ from random import Random
 
 from PIL import Image, ImageDraw
 
-from demo.scenes.render import SIZE, Picture, render
+from demo.scenes.render import SIZE, Picture, render, to_image
 from demo.tasks import Region, Sample, generate
 
 from .build import workflows
@@ -49,7 +49,7 @@ def thumbnail(sample: Sample) -> Image.Image:
     """Square, as the template browser shows it: condition pictures top left, the answer bottom right. Masks are tinted."""
     inputs = [tint(picture, turn.region(i), turn.blank) for turn in sample.turns for i, picture in enumerate(turn.pictures)]
     canvas = Image.new("RGB", (SIDE, SIDE), GROUND)
-    answer = enlarge(picture_of(sample.target), LARGE if inputs else SIDE - 2 * EDGE)
+    answer = enlarge(to_image(render([sample.target])[0]), LARGE if inputs else SIDE - 2 * EDGE)
     cell = LARGE if len(inputs) == 1 else (LARGE - EDGE) // 2
     for i, picture in enumerate(inputs[:4]):
         canvas.paste(enlarge(picture, cell), (EDGE + (i % 2) * (cell + EDGE), EDGE + (i // 2) * (cell + EDGE)))
@@ -66,7 +66,7 @@ def thumbnail(sample: Sample) -> Image.Image:
 
 def tint(picture: Picture, region: Region | None, blank: bool) -> Image.Image:
     """The picture with its mask; what the model does not get to see is covered."""
-    shown = picture_of(picture)
+    shown = to_image(render([picture])[0])
     if region is None:
         return shown
     cover = 230 if blank else 110
@@ -74,11 +74,6 @@ def tint(picture: Picture, region: Region | None, blank: bool) -> Image.Image:
     ImageDraw.Draw(mask).rectangle([region.box[0], region.box[1], region.box[2] - 1, region.box[3] - 1],
                                    fill=0 if region.outside else cover)
     return Image.composite(Image.new("RGB", shown.size, MASK), shown, mask)
-
-
-def picture_of(picture: Picture) -> Image.Image:
-    pixels = render([picture])[0].permute(1, 2, 0)
-    return Image.fromarray((pixels * 255).round().byte().numpy())
 
 
 def enlarge(picture: Image.Image, side: int) -> Image.Image:

@@ -4,7 +4,7 @@ world (what a scene is) · drawing (scene → primitives) · shapes (primitives 
 (maps, degradations and styles of a picture) · photos (real pictures for the tasks that need no scene).
 """
 
-from .render import SIZE, Picture, render
+from .render import SIZE, Picture, render, to_image
 from .world import Face, Figure, Scene, Sign, Thing, random_scene
 
-__all__ = ["SIZE", "Face", "Figure", "Picture", "Scene", "Sign", "Thing", "random_scene", "render"]
+__all__ = ["SIZE", "Face", "Figure", "Picture", "Scene", "Sign", "Thing", "random_scene", "render", "to_image"]

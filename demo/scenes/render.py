@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from . import photos, views
@@ -50,6 +51,11 @@ def render(pictures: Sequence[Picture], device: torch.device | str = "cpu") -> T
     for view, which in by_view.items():
         out[which] = views.apply(view, out[which], [pictures[i].seed for i in which])
     return out
+
+
+def to_image(pixels: Tensor) -> Image.Image:
+    """(3, H, W) in [0, 1] → RGB."""
+    return Image.fromarray((pixels * 255).round().byte().permute(1, 2, 0).numpy())
 
 
 def paint(scenes: Sequence[tuple[Scene, str]], device: torch.device | str) -> Tensor:
