@@ -8,9 +8,8 @@ COLOURS = {"red": (220, 40, 40), "green": (25, 140, 55), "blue": (40, 80, 225), 
 SHAPES = ("circle", "square", "triangle", "star", "heart", "cross")
 TEXTURES = ("plain", "striped", "dotted")
 SIZES = {"small": 19, "big": 26}  # half a side
-SPOTS = {"top left": (27, 38), "top": (64, 38), "top right": (101, 38),
-         "bottom left": (27, 90), "bottom": (64, 90), "bottom right": (101, 90)}
-JITTER = 5
+SPOTS = {"top left": (32, 32), "top": (64, 32), "top right": (96, 32),  # corners of the model's patches: a thing that
+         "bottom left": (32, 96), "bottom": (64, 96), "bottom right": (96, 96)}  # moves looks the same in its new patches
 PLACES = {"room": ((226, 204, 178), (150, 108, 78)), "meadow": ((172, 216, 246), (138, 196, 112)),
           "beach": ((190, 232, 238), (226, 206, 152)), "sea": ((186, 200, 222), (70, 132, 172)),
           "street": ((204, 200, 206), (108, 108, 116))}  # (above, below) the horizon
@@ -38,13 +37,10 @@ class Thing:
     texture: str = "plain"
     size: str = "big"
     spot: str = "bottom"
-    dx: int = 0  # pixels off the spot
-    dy: int = 0
 
     @property
     def centre(self) -> tuple[int, int]:
-        x, y = SPOTS[self.spot]
-        return x + self.dx, y + self.dy
+        return SPOTS[self.spot]
 
     @property
     def radius(self) -> int:
@@ -122,7 +118,7 @@ def random_thing(rng: Random, taken: tuple[Thing, ...] = (), rows: tuple[str, ..
     values = {"shape": rng.choice([s for s in SHAPES if s not in {t.shape for t in taken}]),
               "colour": rng.choice([c for c in COLOURS if c not in {t.colour for t in taken}]),
               "texture": rng.choice(("plain", "plain", "striped", "dotted", "dotted")), "size": rng.choice(tuple(SIZES)),
-              "spot": rng.choice(spots), "dx": rng.randint(-JITTER, JITTER), "dy": rng.randint(-JITTER, JITTER)}
+              "spot": rng.choice(spots)}
     thing = Thing(**{**values, **fixed})
     return replace(thing, texture="plain") if thing.size == "small" and thing.texture == "dotted" else thing  # dots need room
 

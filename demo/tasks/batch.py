@@ -13,9 +13,15 @@ from ace_model.images import latent_mask
 from ace_model.lcu import ConditionUnit, LongContextUnit
 
 from ..scenes import SIZE, render
-from .base import TASKS, Region, Sample, Turn, generate
+from .base import TASKS, Region, Sample, Turn, generate, subtasks
 
-WEIGHTS = dict(zip(TASKS, (1.6, 2.4, 1.6, 2.6, 2.2, 1.2, 0.5, 0.8, 1.2), strict=True))  # how often each task is trained
+WEIGHTS = dict(zip(TASKS, (1.4, 2.0, 2.0, 4.2, 2.0, 1.0, 1.2, 1.2, 1.2), strict=True))  # how often each task is trained
+HARDEST = ("style", "style of a picture")
+HARD = ("contour", "edge", "segmentation", "from segmentation", "from edge", "colour", "background", "replace object",
+        "split object", "fuse layers", "remove object", "shape and colour", "the same again", "next edit")
+EASY = ("blur", "mosaic", "denoise", "expression", "gaze", "glasses", "hair", "remove text", "split background", "put back",
+        "colour of earlier")
+OFTEN = dict.fromkeys(HARDEST, 4.0) | dict.fromkeys(HARD, 2.0) | dict.fromkeys(EASY, 0.4)  # against others of their task
 DROP_HISTORY = 0.3
 _STAND_IN = torch.zeros(16, 16, 3)  # texts do not depend on what the pictures show
 
@@ -89,7 +95,13 @@ class Chunks(Dataset):
     def __getitem__(self, index: int) -> list[Frames]:
         rng = Random(f"{self.seed}/{self.first + index}")
         tasks = rng.choices(TASKS, [WEIGHTS[t] for t in TASKS], k=self.size)
-        return frames_of([forget(rng, generate(rng, task)) for task in tasks])
+        return frames_of([forget(rng, generate(rng, task, draw(rng, task))) for task in tasks])
+
+
+def draw(rng: Random, task: str) -> str:
+    """A subtask to train."""
+    names = subtasks(task)
+    return rng.choices(names, [OFTEN.get(n, 1.0) for n in names])[0]
 
 
 def forget(rng: Random, sample: Sample) -> Sample:

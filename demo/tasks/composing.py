@@ -4,9 +4,8 @@ from dataclasses import replace
 from random import Random
 
 from ..scenes import Picture, Scene, random_scene
-from ..scenes.world import STUDIO, Figure, random_figure, random_thing
+from ..scenes.world import COLOURS, STUDIO, Figure, random_figure, random_thing
 from . import words
-from .analysis import centred
 from .base import LAYER, REFERENCE, REPAINTING, Region, Turn, subtask
 from .editing import rows_of
 
@@ -40,7 +39,7 @@ def clear(scene: Scene, region: Region, keep: int | None) -> Scene:
 
 @subtask(REPAINTING, "outpainting")
 def outpaint(rng: Random):
-    scene = centred(random_scene(rng))
+    scene = random_scene(rng)
     x0, y0, x1, y1 = ((32, 32, 96, 96) if rng.random() < 0.3 else
                       (rng.choice((0, 16, 32, 40)), rng.choice((0, 16, 32)), rng.choice((88, 96, 112, 128)),
                        rng.choice((96, 112, 128))))
@@ -101,7 +100,8 @@ def subject(rng: Random):
 
 @subtask(REFERENCE, "shape and colour")
 def shape_and_colour(rng: Random):
-    first, second = random_thing(rng), random_thing(rng)
+    first = random_thing(rng)
+    second = random_thing(rng, spot=first.spot, colour=rng.choice([c for c in COLOURS if c != first.colour]))
     scene = random_scene(rng, "things", 0).but(things=(first,))
     other = random_scene(rng, "things", 0).but(things=(second,))
     text = words.say(rng, "the <shape> of {image} [with|in] the colour of {image1}",
@@ -123,9 +123,9 @@ def same_face(rng: Random):
 def several(rng: Random):
     left = random_thing(rng, size="big")
     right = random_thing(rng, (left,), size="big")
-    sources = [random_scene(rng, "things", 0).but(things=(t,)) for t in (left, right)]
+    sources = [random_scene(rng, "things", 0).but(things=(replace(t, spot="bottom"),)) for t in (left, right)]
     setting = random_scene(rng, "things", 0)
-    things = (replace(left, spot="bottom left", dx=0, dy=0), replace(right, spot="bottom right", dx=0, dy=0))
+    things = (replace(left, spot="bottom left"), replace(right, spot="bottom right"))
     text = words.say(rng,
                      "the object of {image} at the left and the object of {image1} at the right, in the setting of {image2}",
                      "in the place of {image2}: left the <a> of {image}, right the <b> of {image1}", a=left.shape,

@@ -101,7 +101,7 @@ def regaze(scene: Scene, rng: Random):
 
 
 def add(scene: Scene, rng: Random):
-    thing = random_thing(rng, scene.things, rows_of(scene), dx=0, dy=0)
+    thing = random_thing(rng, scene.things, rows_of(scene))
     return scene.but(things=(*scene.things, thing)), words.say(
         rng, "add a <looks> <spot> [to|in] {image}", "[put|place] a <looks> <spot> in {image}", "{image} with a <looks> <spot>",
         looks=words.looks(rng, thing), spot=words.spot(rng, thing.spot))
