@@ -37,7 +37,7 @@ def draw(scene: Scene, view: str = "picture") -> tuple[list[tuple[float, ...]], 
     if view == "pose":
         return bones(scene.figure) if scene.figure else [], ((0, 0, 0),) * 4, LIGHTS["day"]
     rows: list[tuple[float, ...]] = []
-    for thing in sorted(scene.things, key=lambda t: (t.centre[1] + t.radius, t.centre[0])):
+    for thing in sorted(scene.things, key=lambda t: t.nearness):
         rows.append(_paint(view, thing.shape, depth_at(thing.centre[1] + thing.radius), primitive(
             thing.shape, (*thing.centre, thing.radius), COLOURS[thing.colour], thing.texture,
             second_colour(COLOURS[thing.colour]))))

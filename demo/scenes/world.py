@@ -30,7 +30,7 @@ SIGN_PLACES = {"top": 20, "bottom": 108}
 
 @dataclass(frozen=True)
 class Thing:
-    """One object; its bottom edge decides what it hides: lower is nearer."""
+    """One object."""
 
     shape: str
     colour: str
@@ -45,6 +45,12 @@ class Thing:
     @property
     def radius(self) -> int:
         return SIZES[self.size]
+
+    @property
+    def nearness(self) -> tuple[int, int]:
+        """The greater hides the lesser: by bottom edge, side by side by place from the left."""
+        x, y = self.centre
+        return y + self.radius, x
 
     def box(self, margin: int = 4) -> tuple[int, int, int, int]:
         """x0, y0, x1, y1 around it, within the picture."""

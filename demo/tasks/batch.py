@@ -99,7 +99,7 @@ class Chunks(Dataset):
 
 
 def draw(rng: Random, task: str) -> str:
-    """A subtask to train."""
+    """A subtask to train; how often each is scored (`base.subtask`) is another matter."""
     names = subtasks(task)
     return rng.choices(names, [OFTEN.get(n, 1.0) for n in names])[0]
 

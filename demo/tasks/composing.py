@@ -76,7 +76,7 @@ def split_object(rng: Random):
 
 def visible(scene: Scene) -> int:
     """The nearest thing: nothing hides it."""
-    return max(range(len(scene.things)), key=lambda i: scene.things[i].centre[1] + scene.things[i].radius)
+    return max(range(len(scene.things)), key=lambda i: scene.things[i].nearness)
 
 
 @subtask(LAYER, "split background")

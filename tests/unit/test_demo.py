@@ -50,6 +50,16 @@ def test_a_scene_is_drawn_where_and_as_it_says():
     assert depth.getpixel((64, 90))[0] > depth.getpixel((64, 60))[0], "near is brighter than the sky"
 
 
+def test_the_layer_that_is_cut_out_is_hidden_by_nothing():
+    """Every pixel of it in the picture is as in the layer."""
+    for seed in range(40):
+        sample = generate(Random(seed), "layer editing", "split object")
+        (thing,), place = sample.target.scene.things, sample.pictures[0].scene
+        alone = place.but(things=(thing,))
+        inside = pixels(Picture(alone, "segmentation")).amax(0) > 0.99
+        assert (pixels(sample.pictures[0]) - pixels(Picture(alone)))[:, inside].abs().max() < 0.02
+
+
 @pytest.mark.parametrize(("view", "expected"), [
     ("grayscale", lambda image: image.convert("L").convert("RGB")),
     ("mosaic", lambda image: image.resize((8, 8), Image.Resampling.BOX).resize((SIZE, SIZE), Image.Resampling.NEAREST)),
