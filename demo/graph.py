@@ -14,7 +14,7 @@ from PIL import Image
 from gallery.models import DEMO_DIT, DEMO_T5, DEMO_VAE
 
 from .files import replace_file
-from .scenes import SIZE, Picture, render, to_image
+from .scenes import SIZE, Picture, render_each, to_image
 from .tasks import Region, Turn
 from .tasks.batch import mask_of
 
@@ -84,7 +84,7 @@ class InputFiles:
         new = list(dict.fromkeys(p for turn in turns for p in turn.pictures if p not in self.names))
         for start in range(0, len(new), 64):
             part = new[start:start + 64]
-            for picture, pixels in zip(part, render(part), strict=True):
+            for picture, pixels in zip(part, render_each(part), strict=True):
                 self.names[picture] = self.save(to_image(pixels))
         for region in {turn.region(i) for turn in turns for i in range(len(turn.pictures))} - {None, *self.masks}:
             self.masks[region] = self.save(Image.fromarray((mask_of(region)[0] * 255).byte().numpy()))

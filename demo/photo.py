@@ -1,4 +1,4 @@
-"""A user's photograph → a picture that the demo model can take: upright, RGB, square, 128 pixels."""
+"""A user's photograph → a picture that the demo model can take: upright, RGB, square, 256 pixels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .scenes import SIZE
+from .scenes import PHOTO_SIZE
 
 MEGAPIXELS = 100  # more is refused: decoding would take gigabytes
 
@@ -18,7 +18,7 @@ class PhotoError(ValueError):
 
 
 def load(path: Path) -> Image.Image:
-    """RGB of SIZE × SIZE: EXIF rotation applied, 16 bits reduced to 8, transparency on white, the middle square.
+    """RGB of PHOTO_SIZE × PHOTO_SIZE: EXIF rotation applied, 16 bits reduced to 8, transparency on white, the middle square.
 
     Raises PhotoError for what is no picture, damaged or over MEGAPIXELS.
     """
@@ -59,4 +59,4 @@ def flat(image: Image.Image) -> Image.Image:
 
 
 def square(image: Image.Image) -> Image.Image:
-    return ImageOps.fit(image, (SIZE, SIZE), Image.Resampling.LANCZOS)
+    return ImageOps.fit(image, (PHOTO_SIZE, PHOTO_SIZE), Image.Resampling.LANCZOS)

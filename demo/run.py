@@ -33,18 +33,19 @@ PAGE_SEED, PER_TASK = 2024, 4
 PHOTO_MAPS = {"edge map": "edge", "grayscale version": "grayscale", "depth map": "depth", "mosaic version": "mosaic"}
 PUBLISHED = "https://huggingface.co/scepter-studio/ACE-0.6B-512px"
 INTRODUCTION = f"""<div class="note"><p><strong>This is a demonstration model of a toy world.</strong> It has a hundredth of the
-published model's size, works at 128 × 128 pixels and knows coloured shapes, cartoon faces, stick people and capital letters,
-nothing else. It shows what ACE does, in this pack's own nodes, and that your installation works; it says nothing about how
-well the published model does it. Two processor cores trained it in five and a half hours: some answers are wrong, and marked
-as such; of photographs it sees the strong outlines, not fine lines. The score is at the end.</p>
+published model's size, works at 128 × 128 pixels (photographs: 256 × 256) and knows coloured shapes, cartoon faces, stick
+people and capital letters, nothing else. It shows what ACE does, in this pack's own nodes, and that your installation works;
+it says nothing about how well the published model does it. Two processor cores trained it in seven and a half hours: some
+answers are wrong, and marked as such; of photographs it sees the strong outlines, not fine lines. The score is at the
+end.</p>
 <p>For real pictures get <a href="{PUBLISHED}">ACE-0.6B-512px</a> and open any of this
 pack's templates in ComfyUI: the note in it names every file, its link and its folder. To play with the demo model in the
 browser: <code>python dev.py serve --demo</code>.</p></div>"""
 
 OF_WORKFLOWS = """<p>Every ACE workflow of this pack, its own graph in a real ComfyUI with toy pictures in it. Refine with FLUX
 and the ACE++ workflows need FLUX and are not run.</p>"""
-OF_PHOTOS = """<p>Maps that it learned on toy scenes and other photographs; these five were held out. 128 pixels and a tiny
-autoencoder: expect the gist, and of edges the strong ones.</p>"""
+OF_PHOTOS = """<p>Maps that it learned on toy scenes and other photographs; these five were held out. 256 pixels and a tiny
+autoencoder: expect the gist, of edges the strong ones, and of depth a guess.</p>"""
 
 
 def main() -> int:
@@ -213,7 +214,7 @@ def answer_photo(server: ComfyServer, files: InputFiles, args: argparse.Namespac
     seconds = time.monotonic() - began
     replace_file(args.output / "answer.png", lambda path: result.save(path, "PNG"))
     page = Page("Your picture", INTRODUCTION)
-    page.sections = [("Answer", "<p>The middle square of your picture at 128 × 128 pixels, as the demo model sees it.</p>",
+    page.sections = [("Answer", "<p>The middle square of your picture at 256 × 256 pixels, as the demo model sees it.</p>",
                       [Card(args.image.name, [Step(args.instruction, [given], result)], seconds)])]
     say(f"{args.output / 'answer.png'}")
     return page.write(args.output)

@@ -64,19 +64,24 @@ class Answerer:
         self.model = None if args.ceiling else tiny.load(Tokenizer(args.tokenizer)).to(args.device).eval()
 
     @torch.no_grad()
-    def __call__(self, samples: list[Sample]) -> Tensor:
-        """(n, 3, 128, 128) in [0, 1]."""
+    def __call__(self, samples: list[Sample]) -> list[Tensor]:
+        """(3, H, W) in [0, 1] each."""
+        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for i, sample in enumerate(samples):
+            groups[len(sample.pictures), sample.target.size].append(i)
+        out: dict[int, Tensor] = {}
+        for which in groups.values():
+            for start in range(0, len(which), self.args.batch):
+                part = which[start:start + self.args.batch]
+                out |= dict(zip(part, self.answer([samples[i] for i in part]).cpu(), strict=True))
+        return [out[i] for i in range(len(samples))]
+
+    def answer(self, samples: list[Sample]) -> Tensor:
+        """(n, 3, H, W) for samples with equally many pictures of one size."""
         if self.model is None:
             images = render([s.target for s in samples], self.args.device)
-            return torch.cat([self.vae.decode(self.vae.encode(x)) for x in images.split(32)]).clamp(0, 1).cpu()
-        out = torch.zeros(len(samples), 3, 128, 128)
-        groups: dict[int, list[int]] = defaultdict(list)
-        for i, sample in enumerate(samples):
-            groups[len(sample.pictures)].append(i)
-        for which in groups.values():
-            for part in torch.tensor(which).split(self.args.batch):
-                out[part] = self.sample(frames_of([samples[i] for i in part.tolist()])).cpu()
-        return out
+            return self.vae.decode(self.vae.encode(images)).clamp(0, 1)
+        return self.sample(frames_of(samples))
 
     def sample(self, frames: list[Frames]) -> Tensor:
         device = self.args.device

@@ -23,6 +23,7 @@ from ace_model.diffusion import TIMESTEPS, sigmas, training_loss
 from . import model as tiny
 from . import train_autoencoder
 from .files import replace_file
+from .scenes import SIZE
 from .tasks.batch import Chunks, Frames
 from .text import ENCODER, Tokenizer
 
@@ -51,14 +52,20 @@ class Bank:
         return self.ring[(self.oldest + index) % len(self.ring)]
 
     @torch.no_grad()
+    def encode(self, images: list[Tensor]) -> list[Tensor]:
+        """(N + 1, 3, H, H) uint8 each → (N + 1, 4, H/8, H/8); pictures of one size together."""
+        out: dict[int, Tensor] = {}
+        for size in {x.shape[-1] for x in images}:
+            which = [i for i, x in enumerate(images) if x.shape[-1] == size]
+            pixels = torch.cat([images[i] for i in which]).to(self.device).float() / 255
+            with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.fast):
+                latents = self.vae.encode(pixels.contiguous(memory_format=torch.channels_last)).float().contiguous().cpu()
+            out |= dict(zip(which, (x.clone() for x in latents.split([len(images[i]) for i in which])), strict=True))
+        return [out[i] for i in range(len(images))]
+
     def add(self, chunk: list[Frames]) -> None:
-        images = torch.cat([f.images for f in chunk]).to(self.device)
-        images = (images.float() / 255).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.fast):
-            latents = self.vae.encode(images).float().contiguous().cpu()
-        for frames in chunk:
-            own, latents = latents[:len(frames.images)], latents[len(frames.images):]
-            sample = own.clone(), frames.masks, frames.texts, frames.negatives
+        for frames, latents in zip(chunk, self.encode([f.images for f in chunk]), strict=True):
+            sample = latents, frames.masks, frames.texts, frames.negatives
             if len(self.ring) < self.capacity:
                 self.ring.append(sample)
             else:
@@ -66,12 +73,13 @@ class Bank:
                 self.oldest = (self.oldest + 1) % self.capacity
 
     def draw(self, rng: Random, count: int) -> tiny.Batch:
-        """`count` samples of one layout (number of images, short or long texts), so that little is padding.
+        """Samples of one layout (number and size of images, short or long texts), so that little is padding.
 
-        Layouts come as often as samples have them: the sample that is drawn first decides.
+        `count` of scenes, fewer of larger pictures, so that every batch has as many cells. Layouts come as often as samples
+        have them: the sample that is drawn first decides.
         """
         wanted = self.layout(self[rng.randrange(len(self))])
-        group = []
+        count, group = max(1, count * (SIZE // 8) ** 2 // wanted[1] ** 2), []
         while len(group) < count:
             sample = self[rng.randrange(len(self))]
             if self.layout(sample) == wanted:
@@ -80,8 +88,8 @@ class Bank:
                           [list(frame) for frame in zip(*(s[2] for s in group), strict=True)])
 
     @staticmethod
-    def layout(sample) -> tuple[int, bool]:
-        return len(sample[0]), max(map(len, sample[2])) > LONG
+    def layout(sample) -> tuple[int, int, bool]:
+        return len(sample[0]), sample[0].shape[-1], max(map(len, sample[2])) > LONG
 
 
 def learning_rate(args: argparse.Namespace, step: int) -> float:
@@ -179,13 +187,13 @@ class Run:
         tiny.save(self.model, self.average, settings, self.args.out)
 
     def advance(self, batches: list[tiny.Batch]) -> float:
-        """One optimizer step over batches of different layouts; the mean loss per sample."""
+        """One optimizer step over batches of different layouts; the mean loss per cell."""
         generator = torch.Generator(self.args.device).manual_seed(self.args.seed * 7_919 + self.step)
-        count, loss = sum(b.latents.shape[1] for b in batches), 0.0
+        cells, loss = sum(b.latents[0].numel() for b in batches), 0.0
         with torch.autocast(self.args.device.split(":")[0], torch.bfloat16, enabled=not self.args.float32):
             for batch in (b.to(self.args.device) for b in batches):
                 prepared = self.model.prepare(batch.texts)
-                share = batch.latents.shape[1] / count
+                share = batch.latents[0].numel() / cells
                 timestep = timesteps(batch.latents.shape[1], generator)
                 loss = loss + share * training_loss(lambda x, t, b=batch, p=prepared: self.model.eps(x, t, b, p),
                                                     batch.latents[0], generator, timestep, weights(batch, timestep))

@@ -15,7 +15,7 @@ from gallery.models import DEMO_VAE
 
 from .autoencoder import LATENT, Autoencoder, Widths, loss
 from .files import replace_file
-from .scenes import SIZE, Picture, photos, random_scene, render
+from .scenes import SIZE, Picture, photos, random_scene, render_each
 from .scenes.views import STYLES
 from .scenes.world import STUDIO
 
@@ -38,10 +38,16 @@ def random_picture(rng: Random, photo_share: float = 0.12) -> Picture:
     return Picture(scene, view, rng.getrandbits(31))
 
 
+def window(rng: Random, image: torch.Tensor) -> torch.Tensor:
+    """(3, 128, 128) of a picture that may be larger."""
+    y, x = (rng.randrange(side - SIZE + 1) for side in image.shape[1:])
+    return image[:, y:y + SIZE, x:x + SIZE]
+
+
 def batch(seed: int, size: int, device: str) -> torch.Tensor:
     """(size, 3, 128, 128); a third of the pictures has a black rectangle, as blanked masks and padded canvases do."""
     rng = Random(seed)
-    images = render([random_picture(rng) for _ in range(size)], device)
+    images = torch.stack([window(rng, x) for x in render_each([random_picture(rng) for _ in range(size)], device)])
     for image in images[: size // 6]:
         x, y = rng.randrange(0, SIZE - 32), rng.randrange(0, SIZE - 32)
         image[:, y:y + rng.randrange(32, SIZE), x:x + rng.randrange(32, SIZE)] = 0

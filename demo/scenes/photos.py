@@ -45,9 +45,9 @@ def varied(index: int, crop: tuple[float, float, float], size: int) -> Tensor:
     """A training photograph with up to two discs or half-planes of others in it, all in changed colours; `crop` decides."""
     rng = Random(f"{index} {crop}")
     y, x = torch.meshgrid(*[torch.linspace(0, 1, size)] * 2, indexing="ij")
-    out = changed(rng, square(load()[index], crop, size, 0.3))
+    out = changed(rng, square(load()[index], crop, size, 0.5))
     for _ in range(rng.choice((0, 0, 0, 1, 2))):
-        piece = changed(rng, square(rng.choice(load()), (rng.random(), rng.random(), rng.random()), size, 0.1))
+        piece = changed(rng, square(rng.choice(load()), (rng.random(), rng.random(), rng.random()), size, 0.3))
         cx, cy, radius, angle = rng.random(), rng.random(), rng.uniform(0.08, 0.4), rng.uniform(0, 2 * math.pi)
         inside = ((x - cx) * math.cos(angle) + (y - cy) * math.sin(angle) if rng.random() < 0.3 else
                   radius - torch.hypot(x - cx, (y - cy) * rng.uniform(0.5, 2)))

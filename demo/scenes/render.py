@@ -1,4 +1,4 @@
-"""Pictures from scenes, many at once, on any device. All are 128 × 128, RGB in [0, 1]."""
+"""Pictures, many at once, on any device; RGB in [0, 1]. Scenes have 128 × 128 pixels, photographs 256 × 256."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from .drawing import HORIZON, draw
 from .shapes import KINDS, distance
 from .world import TEXTURES, Scene
 
-SIZE = 128
+SIZE, PHOTO_SIZE = 128, 256
 STRUCTURAL = ("segmentation", "depth", "pose")  # drawn from the scene; every other view is computed from its picture
 PERIOD = 16  # of stripes and dots, in pixels
 CHUNK = 256  # primitives drawn together
@@ -33,23 +33,37 @@ class Picture:
     photo: int | None = None
     crop: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
+    @property
+    def size(self) -> int:
+        """Pixels on a side."""
+        return SIZE if self.photo is None else PHOTO_SIZE
+
 
 def render(pictures: Sequence[Picture], device: torch.device | str = "cpu") -> Tensor:
-    """(n, 3, 128, 128) float32 in [0, 1]."""
-    out = torch.zeros(len(pictures), 3, SIZE, SIZE, device=device)
-    drawn = [i for i, p in enumerate(pictures) if p.photo is None]
-    if drawn:
-        out[drawn] = paint([(pictures[i].scene, pictures[i].view if pictures[i].view in STRUCTURAL else "picture")
-                            for i in drawn], device)
-    taken = [i for i, p in enumerate(pictures) if p.photo is not None]
-    if taken:
-        out[taken] = photos.crops([(pictures[i].photo, pictures[i].crop) for i in taken], SIZE).to(device)
+    """Pictures of one size → (n, 3, size, size) float32. Raises ValueError for scenes and photographs together."""
+    if len({p.size for p in pictures}) > 1:
+        raise ValueError("Scenes and photographs differ in size: use render_each.")
+    if pictures and pictures[0].photo is not None:
+        out = photos.crops([(p.photo, p.crop) for p in pictures], PHOTO_SIZE).to(device)
+        computed = [i for i, p in enumerate(pictures) if p.view != "picture"]
+    else:
+        out = paint([(p.scene, p.view if p.view in STRUCTURAL else "picture") for p in pictures], device)
+        computed = [i for i, p in enumerate(pictures) if p.view not in ("picture", *STRUCTURAL)]
     by_view: dict[str, list[int]] = {}
-    for i, p in enumerate(pictures):
-        if p.view != "picture" and (p.view not in STRUCTURAL or p.photo is not None):
-            by_view.setdefault(p.view, []).append(i)
+    for i in computed:
+        by_view.setdefault(pictures[i].view, []).append(i)
     for view, which in by_view.items():
         out[which] = views.apply(view, out[which], [pictures[i].seed for i in which])
+    return out
+
+
+def render_each(pictures: Sequence[Picture], device: torch.device | str = "cpu") -> list[Tensor]:
+    """Pictures of any size, (3, size, size) each."""
+    out: list[Tensor] = [torch.empty(0)] * len(pictures)
+    for size in (SIZE, PHOTO_SIZE):
+        which = [i for i, p in enumerate(pictures) if p.size == size]
+        for i, pixels in zip(which, render([pictures[i] for i in which], device) if which else (), strict=True):
+            out[i] = pixels
     return out
 
 

@@ -1,4 +1,7 @@
-"""Views that are computed from a picture: maps, degradations and styles. (n, 3, H, W) in [0, 1] → the same."""
+"""Views that are computed from a picture: maps, degradations and styles. (n, 3, H, W) in [0, 1] → the same.
+
+Lines grow with the picture: on one of 256 pixels they are twice as wide as on one of 128. Tiles, blur and noise do not.
+"""
 
 from collections.abc import Sequence
 
@@ -6,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+UNIT = 128  # pixels on the side of a picture whose lines are one pixel wide
 MOSAIC = 16  # pixels on a tile's side
 BLUR = 4.0  # standard deviation in pixels
 NOISE = 0.22  # standard deviation
@@ -52,20 +56,26 @@ def gradient(x: Tensor) -> Tensor:
     return torch.hypot(dx, dy).amax(1, keepdim=True)
 
 
+def steps(x: Tensor, sigma: float) -> Tensor:
+    """The gradient at a scale, per pixel of a picture of 128, (n, 1, H, W)."""
+    scale = x.shape[-1] / UNIT
+    return gradient(gaussian(x, sigma * scale)) * scale
+
+
 def edge(x: Tensor) -> Tensor:
     """Colour steps, white on black."""
-    return ((gradient(gaussian(x, 1.0)) - 0.06) * 5).clamp(0, 1).expand(-1, 3, -1, -1)
+    return ((steps(x, 1.0) - 0.06) * 5).clamp(0, 1).expand(-1, 3, -1, -1)
 
 
 def scribble(x: Tensor) -> Tensor:
     """Thick white strokes along strong outlines, on black."""
-    strong = ((gradient(gaussian(x, 2.0)) - 0.13) * 30).clamp(0, 1)
-    return F.max_pool2d(strong, 3, 1, 1).expand(-1, 3, -1, -1)
+    strong, reach = ((steps(x, 2.0) - 0.13) * 30).clamp(0, 1), x.shape[-1] // UNIT
+    return F.max_pool2d(strong, 2 * reach + 1, 1, reach).expand(-1, 3, -1, -1)
 
 
 def contour(x: Tensor) -> Tensor:
     """Dark outlines on white."""
-    return 1 - ((gradient(gaussian(x, 1.2)) - 0.12) * 8).clamp(0, 1).expand(-1, 3, -1, -1)
+    return 1 - ((steps(x, 1.2) - 0.12) * 8).clamp(0, 1).expand(-1, 3, -1, -1)
 
 
 def noisy(x: Tensor, seeds: Sequence[int]) -> Tensor:
@@ -76,14 +86,15 @@ def noisy(x: Tensor, seeds: Sequence[int]) -> Tensor:
 def depth(x: Tensor) -> Tensor:
     """A guess for pictures whose depth nobody measured: near is low, saturated and dark against what lies behind.
 
-    It is what depth *looks like* (smooth, near is bright), from height in the picture and large-scale contrast; not a
-    measurement. Scenes have true depth maps.
+    It is what depth *looks like* (smooth, near is bright, the whole range used), from height in the picture and large-scale
+    contrast; not a measurement. Scenes have true depth maps.
     """
-    height = torch.linspace(0.1, 0.78, x.shape[-2], device=x.device).reshape(1, 1, -1, 1)
-    smooth = gaussian(x, 6.0)
+    height = torch.linspace(0, 1, x.shape[-2], device=x.device).reshape(1, 1, -1, 1)
+    smooth = gaussian(x, 4.0)
     border = torch.cat([smooth[..., :16, :].flatten(2), smooth[..., :, :8].flatten(2), smooth[..., :, -8:].flatten(2)], 2)
     away = (smooth - border.mean(2)[..., None, None]).abs().amax(1, keepdim=True)
-    return (0.6 * height + 0.9 * away).clamp(0, 1).expand(-1, 3, -1, -1)
+    away = away / away.amax((2, 3), keepdim=True).clamp(min=0.1)
+    return (0.3 * height + 0.7 * away).expand(-1, 3, -1, -1)
 
 
 def sepia(x: Tensor) -> Tensor:
@@ -96,12 +107,12 @@ def inverted(x: Tensor) -> Tensor:
 
 def sketch(x: Tensor) -> Tensor:
     """Pencil: dark lines on paper, faint shading."""
-    lines = ((gradient(gaussian(x, 1.0)) - 0.06) * 5).clamp(0, 1)
+    lines = ((steps(x, 1.0) - 0.06) * 5).clamp(0, 1)
     return (0.72 + 0.28 * luma(x)) * (1 - 0.85 * lines) * x.new_tensor((1, 0.98, 0.9)).reshape(1, 3, 1, 1)
 
 
 def blueprint(x: Tensor) -> Tensor:
-    lines = ((gradient(gaussian(x, 1.0)) - 0.06) * 5).clamp(0, 1)
+    lines = ((steps(x, 1.0) - 0.06) * 5).clamp(0, 1)
     paper = x.new_tensor((0.1, 0.22, 0.6)).reshape(1, 3, 1, 1)
     return torch.lerp(paper.expand_as(x), torch.ones_like(x), lines)
 

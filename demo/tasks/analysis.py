@@ -17,7 +17,7 @@ MAPS = {"segmentation": ("segmentation [map|]", "segments", "colour-coded segmen
         "blur": ("blur", "blurred version"),
         "grayscale": ("grayscale version", "gray version", "black and white version", "grayscale version")}
 FROM_PHOTOS = ("depth", "scribble", "contour", "edge", "mosaic", "blur", "grayscale")
-PHOTO_SHARE = 0.8
+PHOTO_SHARE = 0.7
 
 
 def random_photo(rng: Random) -> Picture | None:

@@ -12,24 +12,25 @@ from torch.utils.data import Dataset
 from ace_model.images import latent_mask
 from ace_model.lcu import ConditionUnit, LongContextUnit
 
-from ..scenes import SIZE, render
+from ..scenes import SIZE, render_each
 from .base import TASKS, Region, Sample, Turn, generate, subtasks
 
-WEIGHTS = dict(zip(TASKS, (1.3, 4.2, 1.2, 3.8, 4.6, 1.0, 1.6, 1.6, 1.7), strict=True))  # how often each task is trained
-HARDEST = ("edge", "contour", "style", "style of a picture", "add text", "the same again")
-HARDER = ("depth", "scribble", "segmentation", "colour", "shape and colour", "add object", "fuse layers")
+WEIGHTS = dict(zip(TASKS, (1.3, 6.6, 1.2, 3.6, 5.2, 1.4, 1.6, 1.7, 1.7), strict=True))  # how often each task is trained
+HARDEST = ("edge", "contour", "scribble", "style", "style of a picture", "add text", "the same again")
+HARDER = ("segmentation", "colour", "shape and colour", "add object", "replace object", "fuse layers")
 HARD = ("grayscale", "from segmentation", "from edge", "from contour", "background", "lighting", "remove object",
-        "replace object", "split object", "multi-reference", "next edit", "keep the rest")
+        "split object", "multi-reference", "next edit", "keep the rest")
 EASY = ("blur", "mosaic", "denoise", "expression", "gaze", "glasses", "hair", "remove text", "split background", "put back",
         "colour of earlier")
 OFTEN = {name: factor for names, factor in ((HARDEST, 4.0), (HARDER, 3.0), (HARD, 2.0), (EASY, 0.4)) for name in names}
+OFTEN["depth"] = 7.0
 DROP_HISTORY = 0.3
 _STAND_IN = torch.zeros(16, 16, 3)  # texts do not depend on what the pictures show
 
 
 @dataclass
 class Frames:
-    """images (N + 1, 3, 128, 128) uint8, target first · masks (N + 1, 1, 16, 16) · texts and negatives: N + 1 strings."""
+    """images (N + 1, 3, H, H) uint8, target first · masks (N + 1, 1, H/8, H/8) · texts and negatives: N + 1 strings."""
 
     images: Tensor
     masks: Tensor
@@ -38,20 +39,20 @@ class Frames:
 
 
 @cache
-def mask_of(region: Region | None) -> Tensor:
-    """(1, 128, 128): 1 = edit here, everywhere if None."""
+def mask_of(region: Region | None, size: int = SIZE) -> Tensor:
+    """(1, size, size): 1 = edit here, everywhere if None."""
     if region is None:
-        return torch.ones(1, SIZE, SIZE)
+        return torch.ones(1, size, size)
     x0, y0, x1, y1 = region.box
-    mask = torch.zeros(1, SIZE, SIZE)
+    mask = torch.zeros(1, size, size)
     mask[:, y0:y1, x0:x1] = 1
     return 1 - mask if region.outside else mask
 
 
 @cache
-def latent_mask_of(region: Region | None) -> Tensor:
-    """(1, 16, 16)."""
-    return latent_mask(mask_of(region))
+def latent_mask_of(region: Region | None, size: int) -> Tensor:
+    """(1, size / 8, size / 8)."""
+    return latent_mask(mask_of(region, size))
 
 
 def texts_of(turns: Sequence[Turn]) -> tuple[list[str], list[str]]:
@@ -66,22 +67,19 @@ def texts_of(turns: Sequence[Turn]) -> tuple[list[str], list[str]]:
 
 def frames_of(samples: Sequence[Sample]) -> list[Frames]:
     """Render a few samples together."""
-    images = render([p for s in samples for p in (s.target, *s.pictures)])
-    regions, texts, start = [], [], 0
+    rendered, out = iter(render_each([p for s in samples for p in (s.target, *s.pictures)])), []
     for sample in samples:
+        images = torch.stack([next(rendered) for _ in (sample.target, *sample.pictures)])
         own = [t.region(i) for t in sample.turns for i in range(len(t.pictures))]
         blanks = [t.blank for t in sample.turns for _ in t.pictures]
-        for i, (region, blank) in enumerate(zip(own, blanks, strict=True), start + 1):
+        for image, region, blank in zip(images[1:], own, blanks, strict=True):
             if blank and region is not None:
-                images[i] *= 1 - mask_of(region)
+                image *= 1 - mask_of(region)
         last = sample.turns[-1]
-        regions += [last.region(0) if last.pictures else None, *own]
-        texts.append(texts_of(sample.turns))
-        start = len(regions)
-    counts = [1 + len(s.pictures) for s in samples]
-    images = (images * 255).round().byte().split(counts)  # views of one tensor, which workers hand over as one
-    masks = torch.stack([latent_mask_of(r) for r in regions]).split(counts)
-    return [Frames(i, m, *t) for i, m, t in zip(images, masks, texts, strict=True)]
+        regions = [last.region(0) if last.pictures else None, *own]
+        masks = torch.stack([latent_mask_of(r, sample.target.size) for r in regions])
+        out.append(Frames((images * 255).round().byte(), masks, *texts_of(sample.turns)))
+    return out
 
 
 class Chunks(Dataset):

@@ -6,6 +6,7 @@ import json
 import socket
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -19,12 +20,12 @@ from demo import model as tiny
 from demo import photo, run, toys, train, train_autoencoder
 from demo.judge import judge
 from demo.page import Card, Page, Step
-from demo.scenes import SIZE, Picture, Scene, Thing, render
+from demo.scenes import PHOTO_SIZE, SIZE, Picture, Scene, Thing, render, render_each, views
 from demo.scenes.drawing import CLASS_COLOURS
 from demo.scenes.world import COLOURS, PLACES
 from demo.score import REPORT
-from demo.tasks import MULTI_TURN, TASKS, generate, subtasks
-from demo.tasks.batch import mask_of
+from demo.tasks import MULTI_TURN, TASKS, Sample, Turn, generate, subtasks
+from demo.tasks.batch import frames_of, mask_of
 from gallery.graph import ROOT
 
 WEIGHTS = ROOT / "demo" / "weights"
@@ -103,14 +104,14 @@ def write_huge_png(path: Path) -> None:
 def test_photo_with_transparency_lies_on_white(tmp_path):
     Image.new("RGBA", (300, 200), (255, 0, 0, 0)).save(tmp_path / "clear.png")
     loaded = photo.load(tmp_path / "clear.png")
-    assert loaded.size == (SIZE, SIZE) and loaded.mode == "RGB" and loaded.getextrema() == ((255, 255),) * 3
+    assert loaded.size == (PHOTO_SIZE, PHOTO_SIZE) and loaded.mode == "RGB" and loaded.getextrema() == ((255, 255),) * 3
 
 
 def test_photo_of_16_bits_keeps_its_greys(tmp_path):
     values = np.tile(np.linspace(0, 65535, 256, dtype=np.uint16), (256, 1))
     Image.fromarray(values).save(tmp_path / "deep.png")
-    row = np.asarray(photo.load(tmp_path / "deep.png"))[64, :, 0].astype(int)
-    assert row[0] <= 2 and row[-1] >= 253 and abs(row[64] - 128) <= 2
+    row = np.asarray(photo.load(tmp_path / "deep.png"))[128, :, 0].astype(int)
+    assert row[0] <= 2 and row[-1] >= 253 and abs(row[128] - 128) <= 2
 
 
 def test_photo_is_turned_upright(tmp_path):
@@ -120,7 +121,7 @@ def test_photo_is_turned_upright(tmp_path):
     exif[0x0112] = 6
     image.save(tmp_path / "turned.png", exif=exif)
     loaded = photo.load(tmp_path / "turned.png")
-    assert loaded.getpixel((120, 64)) == (255, 255, 255) and loaded.getpixel((8, 64)) == (0, 0, 0)
+    assert loaded.getpixel((240, 128)) == (255, 255, 255) and loaded.getpixel((16, 128)) == (0, 0, 0)
 
 
 def test_photo_loses_only_its_long_sides(tmp_path):
@@ -244,8 +245,36 @@ def test_bank_keeps_the_newest_samples():
     for i in range(4):
         bank.add(chunks[i])
     assert len(bank) == 5 and [bank[i][2] for i in range(5)] == [frames.texts for frames in made[-5:]]
-    batch = bank.draw(Random(0), 3)
-    assert batch.latents.shape[1] == 3 and len(batch.texts) == len(batch.latents) == len(batch.masks)
+    batch = bank.draw(Random(0), 12)
+    assert len(batch.texts) == len(batch.latents) == len(batch.masks)
+
+
+def test_batches_of_photographs_have_as_many_cells_as_those_of_scenes():
+    bank = train.Bank(train_autoencoder.load("cpu"), 8, "cpu", fast=False)
+    scene, photograph = Picture(SCENE), Picture(photo=0)
+    for picture in (scene, photograph):
+        sample = Sample("visual analysis", "edge", (Turn("edge map of {image}", (picture,)),), replace(picture, view="edge"))
+        bank.add(frames_of([sample]))
+    sizes = {tuple(bank.draw(Random(seed), 8).latents[0].shape) for seed in range(12)}
+    assert sizes == {(8, 4, 16, 16), (2, 4, 32, 32)}
+
+
+def test_scenes_and_photographs_are_rendered_together_in_order():
+    pictures = [Picture(photo=0), Picture(SCENE), Picture(photo=-1, view="edge")]
+    for picture, shown in zip(pictures, render_each(pictures), strict=True):
+        assert shown.shape == (3, picture.size, picture.size) and torch.equal(shown, pixels(picture))
+    with pytest.raises(ValueError, match="render_each"):
+        render(pictures)
+
+
+def test_lines_grow_with_the_picture():
+    """The outlines of a disc: on twice the side they cover the same share of the picture."""
+    def disc(side):
+        y, x = torch.meshgrid(*[(torch.arange(side) + 0.5) / side - 0.5] * 2, indexing="ij")
+        return ((0.3 - torch.hypot(x, y)) * side + 0.5).clamp(0, 1).expand(1, 3, -1, -1) * 0.6
+    for view in ("edge", "scribble", "contour"):
+        small, large = (views.apply(view, disc(side), [0]).mean() for side in (128, 256))
+        assert abs(large - small) < 0.1 * min(small, 1 - small)
 
 
 def test_readme_has_the_score():
