@@ -208,6 +208,7 @@ def answer_photo(server: ComfyServer, files: InputFiles, args: argparse.Namespac
     graph = loaders() | request("photo", (Turn(args.instruction),), files, sampling)
     graph["given"] = node("LoadImage", image=name)
     graph["photo unit 0"]["inputs"] |= {"images.image": ["given", 0], "name_image": True}
+    graph["photo tokens"]["inputs"] |= {"width": 0, "height": 0}  # as large as the picture
     began = time.monotonic()
     outputs = server.run(graph)
     result = server.image(outputs["photo"]["images"][0]).convert("RGB")
