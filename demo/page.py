@@ -38,6 +38,7 @@ class Step:
     answer: Image.Image
     exact: Image.Image | None = None
     right: bool | None = None
+    exact_name: str = "exact answer"
 
 
 @dataclass
@@ -108,6 +109,6 @@ def step_html(step: Step, pictures: Pictures) -> str:
     shown = "".join(figure(image, name) for image, name in zip(step.inputs, names, strict=True))
     verdict = {True: " ✓ right", False: " ✗ wrong", None: ""}[step.right]
     answer = figure(step.answer, f"answer{verdict}", "answer")
-    exact = figure(step.exact, "exact answer") if step.exact else ""
+    exact = figure(step.exact, step.exact_name) if step.exact else ""
     arrow = '<span class="arrow">→</span>'
     return f'<div class="step"><p><code>{escape(step.instruction)}</code></p>{shown}{arrow}{answer}{exact}</div>'

@@ -35,7 +35,7 @@ PUBLISHED = "https://huggingface.co/scepter-studio/ACE-0.6B-512px"
 INTRODUCTION = f"""<div class="note"><p><strong>This is a demonstration model of a toy world.</strong> It has a hundredth of the
 published model's size, works at 128 × 128 pixels (photographs: 256 × 256) and knows coloured shapes, cartoon faces, stick
 people and capital letters, nothing else. It shows what ACE does, in this pack's own nodes, and that your installation works;
-it says nothing about how well the published model does it. Two processor cores trained it in seven and a half hours: some
+it says nothing about how well the published model does it. Two processor cores trained it in nine hours: some
 answers are wrong, and marked as such; of photographs it sees the strong outlines, not fine lines. The score is at the
 end.</p>
 <p>For real pictures get <a href="{PUBLISHED}">ACE-0.6B-512px</a> and open any of this
@@ -45,7 +45,8 @@ browser: <code>python dev.py serve --demo</code>.</p></div>"""
 OF_WORKFLOWS = """<p>Every ACE workflow of this pack, its own graph in a real ComfyUI with toy pictures in it. Refine with FLUX
 and the ACE++ workflows need FLUX and are not run.</p>"""
 OF_PHOTOS = """<p>Maps that it learned on toy scenes and other photographs; these five were held out. 256 pixels and a tiny
-autoencoder: expect the gist, of edges the strong ones, and of depth a guess.</p>"""
+autoencoder: expect the gist, of edges the strong ones. Depth is a guess from height and colour, bright is near: what is low,
+dark or warm; what is light or blue is far.</p>"""
 
 
 def main() -> int:
@@ -165,7 +166,9 @@ def run_photos(server: ComfyServer, files: InputFiles, sampling: Sampling) -> li
                                                       for view in PHOTO_MAPS.values()]), strict=True))
         shown = to_image(render([source])[0])
         cards.append(Card(f"Photograph {number}", [
-            Step(turns[view][-1].instruction, [shown], picture, to_image(exact[view])) for view, picture in answers.items()],
+            Step(turns[view][-1].instruction, [shown], picture, to_image(exact[view]),
+                 exact_name="the guess it was taught" if view == "depth" else "exact answer")
+            for view, picture in answers.items()],
             time.monotonic() - began))
     return cards
 

@@ -84,17 +84,15 @@ def noisy(x: Tensor, seeds: Sequence[int]) -> Tensor:
 
 
 def depth(x: Tensor) -> Tensor:
-    """A guess for pictures whose depth nobody measured: near is low, saturated and dark against what lies behind.
+    """A guess for pictures whose depth nobody measured: near is low in the picture, and dark or warm; far is light or blue.
 
-    It is what depth *looks like* (smooth, near is bright, the whole range used), from height in the picture and large-scale
-    contrast; not a measurement. Scenes have true depth maps.
+    Air adds its own blue light to what lies behind it (aerial perspective), and the ground rises towards the horizon. Both are
+    cues, not a measurement: what is white and near is guessed far. Scenes have true depth maps.
     """
     height = torch.linspace(0, 1, x.shape[-2], device=x.device).reshape(1, 1, -1, 1)
-    smooth = gaussian(x, 4.0)
-    border = torch.cat([smooth[..., :16, :].flatten(2), smooth[..., :, :8].flatten(2), smooth[..., :, -8:].flatten(2)], 2)
-    away = (smooth - border.mean(2)[..., None, None]).abs().amax(1, keepdim=True)
-    away = away / away.amax((2, 3), keepdim=True).clamp(min=0.1)
-    return (0.3 * height + 0.7 * away).expand(-1, 3, -1, -1)
+    red, _, blue = gaussian(x, x.shape[-1] / UNIT).split(1, 1)
+    air = ((blue - 0.4 * red + 0.15) / 0.6).clamp(0, 1)
+    return (0.25 * height + 0.75 * (1 - air)).expand(-1, 3, -1, -1)
 
 
 def sepia(x: Tensor) -> Tensor:

@@ -15,15 +15,15 @@ from ace_model.lcu import ConditionUnit, LongContextUnit
 from ..scenes import SIZE, render_each
 from .base import TASKS, Region, Sample, Turn, generate, subtasks
 
-WEIGHTS = dict(zip(TASKS, (1.3, 6.6, 1.2, 3.6, 5.2, 1.4, 1.6, 1.7, 1.7), strict=True))  # how often each task is trained
-HARDEST = ("edge", "contour", "scribble", "style", "style of a picture", "add text", "the same again")
-HARDER = ("segmentation", "colour", "shape and colour", "add object", "replace object", "fuse layers")
-HARD = ("grayscale", "from segmentation", "from edge", "from contour", "background", "lighting", "remove object",
+WEIGHTS = dict(zip(TASKS, (1.3, 7.0, 1.2, 3.6, 6.0, 1.4, 1.6, 1.7, 1.7), strict=True))  # how often each task is trained
+HARDEST = ("edge", "contour", "scribble", "style", "style of a picture", "add text", "replace object", "the same again")
+HARDER = ("segmentation", "colour", "shape and colour", "add object", "grayscale", "remove object", "fuse layers")
+HARD = ("from segmentation", "from edge", "from contour", "background", "lighting", "remove text",
         "split object", "multi-reference", "next edit", "keep the rest")
-EASY = ("blur", "mosaic", "denoise", "expression", "gaze", "glasses", "hair", "remove text", "split background", "put back",
+EASY = ("blur", "mosaic", "denoise", "expression", "gaze", "glasses", "hair", "split background", "put back",
         "colour of earlier")
 OFTEN = {name: factor for names, factor in ((HARDEST, 4.0), (HARDER, 3.0), (HARD, 2.0), (EASY, 0.4)) for name in names}
-OFTEN["depth"] = 7.0
+OFTEN["depth"] = 12.0
 DROP_HISTORY = 0.3
 _STAND_IN = torch.zeros(16, 16, 3)  # texts do not depend on what the pictures show
 

@@ -277,6 +277,16 @@ def test_lines_grow_with_the_picture():
         assert abs(large - small) < 0.1 * min(small, 1 - small)
 
 
+def test_the_depth_guess_follows_its_cues():
+    """Low in the picture is nearer than high; at one height red is nearer than blue, dark nearer than light."""
+    grey = views.apply("depth", torch.full((1, 3, 64, 64), 0.5), [0])[0, 0]
+    assert (grey.diff(dim=0) > 0).all() and grey.diff(dim=1).abs().max() < 1e-6
+    for near, far in (((0.8, 0.1, 0.1), (0.1, 0.1, 0.8)), ((0.1, 0.1, 0.1), (0.7, 0.7, 0.7))):
+        halves = torch.tensor([near, far]).T[None, :, None].repeat_interleave(64, 2).repeat_interleave(32, 3)
+        row = views.apply("depth", halves, [0])[0, 0, 32]
+        assert row[10] - row[-10] > 0.3
+
+
 def test_readme_has_the_score():
     report = json.loads(REPORT.read_text(encoding="utf-8"))
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
