@@ -31,7 +31,7 @@ td.number { text-align: right; font-variant-numeric: tabular-nums; }
 
 @dataclass
 class Step:
-    """One instruction with what came out. inputs, answer: pictures · exact: the right answer, captioned exact_name · right: the judge's."""
+    """One instruction with what came out. inputs, answer: pictures · exact: the right answer · right: the judge's word."""
 
     instruction: str
     inputs: list[Image.Image]
