@@ -358,9 +358,9 @@ def main(argv: list[str]) -> int:
     if sys.version_info < (3, 10):  # noqa: UP036 - Python 3.8 can still read this file, to be told so
         raise Stop(f"Python {platform.python_version()} is too old: run this with Python 3.10 or newer.")
     commands = {
-        "demo": (partial(program, "demo.run", []), "a page of edited pictures [--image PHOTO --instruction TEXT]"),
+        "demo": (partial(program, "demo.page.run", []), "a page of edited pictures [--image PHOTO --instruction TEXT]"),
         "test": (test, "run ruff and every test group, or pytest once with the arguments given"),
-        "serve": (partial(program, "demo.comfy_server", [str(DEV / "serve")]), "start ComfyUI with the pack [--port, --demo]"),
+        "serve": (partial(program, "demo.serve", [str(DEV / "serve")]), "start ComfyUI with the pack [--port, --demo]"),
         "bench": (partial(program, "tests.bench.speed", []), "measure speed and memory [--quick]"),
     }
     overview = "".join(f"\n  {name:<8}{text}" for name, (_, text) in commands.items())

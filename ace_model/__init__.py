@@ -4,7 +4,7 @@ How an instruction becomes a picture (B batch, F frames = target + condition ima
 
     instruction, images (H, W, 3), masks (H, W)
       │  lcu.ConditionUnit, lcu.LongContextUnit.frames    turns → frames, placeholders counted over all turns
-      │  images.preprocess, text.clean                    sizes in multiples of 16, [-1, 1], masks of 0 and 1
+      │  images.preprocess, text.clean                    sizes in multiples of 16, [0, 1], masks of 0 and 1
       ▼
     per frame: T5 features (B, L, 4096) · latent (B, 4, h, w) · mask (B, 1, h, w)        (the host's T5 and VAE)
       │  dit.DiT.project_text                             once per prompt: + image indicator, (B, L, D)
@@ -15,7 +15,7 @@ How an instruction becomes a picture (B batch, F frames = target + condition ima
       ▼
     eps of the target (B, 4, h, w)  →  latent  →  the host's VAE  →  picture
 
-Read in this order: lcu, images, text, config, checkpoint, rope, layers, dit, diffusion. Beside the model stand plus (the
-canvas of ACE++), canvas (room around a picture, untouched pixels), phrasing and examples (words and pictures to begin with).
-Only `comfyui` imports ComfyUI.
+Read in this order: lcu, images, masks, text, config, checkpoint, rope, layers, dit, diffusion. Beside the model: outpaint
+(room around a picture), paste (a window around a mask, and the way back), plus (the canvas of ACE++). Only `comfyui` imports
+ComfyUI.
 """

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from .config import ACEConfig
+from .config import ACEConfig, heads_in
 from .dit import DiT
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.")
@@ -51,7 +51,8 @@ def read(path: str | Path) -> tuple[dict[str, Tensor], ACEConfig]:
                 sd, metadata = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
         else:
             sd, metadata = torch.load(path, map_location="cpu", weights_only=True), None
-    return native_state_dict(sd, path.name, metadata)
+        heads = heads_in(metadata)
+    return native_state_dict(sd, path.name, heads)
 
 
 class explain_damage:
@@ -73,7 +74,7 @@ class explain_damage:
                                   f"compare its size with its page. ({str(error).splitlines()[0]})") from error
 
 
-def native_state_dict(sd: Mapping, name: str = "the file", metadata: Mapping[str, str] | None = None
+def native_state_dict(sd: Mapping, name: str = "the file", num_heads: int | None = None
                       ) -> tuple[dict[str, Tensor], ACEConfig]:
     """Any accepted layout → native keys, complete and of the right shapes, and the configuration they imply.
 
@@ -86,7 +87,7 @@ def native_state_dict(sd: Mapping, name: str = "the file", metadata: Mapping[str
                               f"{', '.join(missing[:3])}. ACE-0.6B is at "
                               "https://huggingface.co/scepter-studio/ACE-0.6B-512px.")
     try:
-        config = ACEConfig.from_state_dict(sd, metadata)
+        config = ACEConfig.from_state_dict(sd, num_heads)
     except ValueError as error:
         raise CheckpointError(f"{name}: {error}") from error
     expected = {key: value.shape for key, value in DiT(config, device="meta").state_dict().items()}

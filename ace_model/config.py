@@ -1,4 +1,4 @@
-"""Hyper-parameters of ACE's diffusion transformer, read from a checkpoint (spec: ACE-0.6B, sections 1 and 2)."""
+"""Hyper-parameters of ACE's diffusion transformer, and how a model likes to be sampled (spec: ACE-0.6B, sections 1, 2, 6)."""
 
 import json
 from collections.abc import Mapping
@@ -27,12 +27,11 @@ class ACEConfig:
         return self.latent_channels + 1  # the mask comes last
 
     @classmethod
-    def from_state_dict(cls, sd: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> "ACEConfig":
-        """Read the sizes from native keys. The head count comes from the safetensors metadata (`config`, JSON), else
-        hidden / 72. Raises ValueError if the heads do not divide the width."""
+    def from_state_dict(cls, sd: Mapping[str, Tensor], num_heads: int | None = None) -> "ACEConfig":
+        """Read the sizes from native keys; num_heads None: hidden / 72. Raises ValueError if the heads do not divide the
+        width."""
         hidden, in_channels, patch = sd["x_embedder.proj.weight"].shape[:3]
-        stored = json.loads((metadata or {}).get("config") or "{}")
-        heads = stored.get("NUM_HEADS") or stored.get("num_heads") or max(1, hidden // HEAD_WIDTH)
+        heads = num_heads or max(1, hidden // HEAD_WIDTH)
         if hidden % heads or (hidden // heads) % 2:
             raise ValueError(f"{heads} heads do not divide the hidden width {hidden} into even parts: the file's "
                              "metadata must name the number of heads (config: {\"NUM_HEADS\": …}).")
@@ -48,5 +47,32 @@ class ACEConfig:
         )
 
     def metadata(self) -> dict[str, str]:
-        """Safetensors metadata that `from_state_dict` reads back."""
+        """Safetensors metadata that `heads_in` reads back."""
         return {"config": json.dumps({"NUM_HEADS": self.num_heads})}
+
+
+def heads_in(metadata: Mapping[str, str] | None) -> int | None:
+    """The number of heads that a file's safetensors metadata states (`config`, JSON), or None."""
+    stored = json.loads((metadata or {}).get("config") or "{}")
+    return stored.get("NUM_HEADS") or stored.get("num_heads")
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a model is sampled with unless the user says otherwise. token_budget: most tokens (16×16 pixels) of one picture."""
+
+    steps: int
+    token_budget: int
+
+
+DEFAULTS = {"512px": Defaults(20, 1024), "1024px": Defaults(50, 4096), "demo": Defaults(10, 1024)}
+
+
+def kind_of(file_name: str, metadata: Mapping[str, str] | None = None) -> str:
+    """Which of DEFAULTS a weight file counts as: its metadata says it (`ace_defaults`), else its name does; unknown files
+    count as the 512px model."""
+    stated = (metadata or {}).get("ace_defaults")
+    if stated in DEFAULTS:
+        return stated
+    name = file_name.lower()
+    return "demo" if name.startswith("ace_demo") else "1024px" if "1024" in name else "512px"

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from .config import ACEConfig
 from .layers import Block, FinalLayer, Mlp, PatchEmbed, TimestepEmbedder, attention
-from .rope import rotary_tables
+from .rope import Grids, rotary_tables
 
-ROPE_LAYOUTS = 8  # rotary tables kept; a table of the largest layout (10 frames, 1024px) is 12 MB
+ROPE_TABLES = 8  # kept; the largest (10 frames at 1024px) is 12 MB
 
 
 class DiT(nn.Module):
@@ -54,15 +54,15 @@ class DiT(nn.Module):
         Raises ValueError if a latent's side is odd.
         """
         latents, masks = [x, *images], [target_mask, *masks]
-        layout = tuple(self.token_grid(latent) for latent in latents)
-        lengths = [rows * columns for rows, columns in layout], [text.shape[1] for text in texts]
+        grids = tuple(self.token_grid(latent) for latent in latents)
+        lengths = [rows * columns for rows, columns in grids], [text.shape[1] for text in texts]
 
         tokens = [self.x_embedder(latent, mask) + names[:, f:f + 1]
                   for f, (latent, mask) in enumerate(zip(latents, masks, strict=True))]
         t = self.t_embedder(timestep, x.dtype)  # (B, D)
         out = self.run_blocks(torch.cat(tokens, 1), torch.cat(list(texts), 1), self.t_block(t),
-                              self.rope(layout, x.device), lengths, **host)
-        return self.unpatchify(self.final_layer(out[:, :lengths[0][0]], t), layout[0])
+                              self.rope(grids, x.device), lengths, **host)
+        return self.unpatchify(self.final_layer(out[:, :lengths[0][0]], t), grids[0])
 
     def run_blocks(self, x: Tensor, y: Tensor, t0: Tensor, rope: Tensor, lengths) -> Tensor:
         """x (B, N, D), y (B, L, D), t0 (B, 6·D) → (B, N, D). A host that patches blocks overrides this."""
@@ -70,14 +70,14 @@ class DiT(nn.Module):
             x = block(x, y, t0, rope, lengths, self.attention)
         return x
 
-    def rope(self, layout, device: torch.device) -> Tensor:
-        """Rotary tables of a layout, made once."""
-        key = (layout, device)
+    def rope(self, grids: Grids, device: torch.device) -> Tensor:
+        """Rotary tables of these token grids, made once."""
+        key = (grids, device)
         if key not in self._rope:
-            if len(self._rope) >= ROPE_LAYOUTS:
+            if len(self._rope) >= ROPE_TABLES:
                 self._rope.pop(next(iter(self._rope)))
             head_width = self.config.hidden_size // self.config.num_heads
-            self._rope[key] = rotary_tables(layout, head_width).to(device)
+            self._rope[key] = rotary_tables(grids, head_width).to(device)
         return self._rope[key]
 
     def token_grid(self, latent: Tensor) -> tuple[int, int]:

@@ -1,6 +1,6 @@
-"""Images and masks: checks, preprocessing, latent masks (spec: ACE-0.6B image preprocessing).
+"""Pictures: checks, sizes, preprocessing (spec: ACE-0.6B image preprocessing).
 
-Reference: ali-vilab/ACE @ 886bf95, Apache-2.0. Images are (H, W, C) in [0, 1], masks (H, W) in [0, 1], as in ComfyUI.
+Reference: ali-vilab/ACE @ 886bf95, Apache-2.0. Images are (H, W, C) in [0, 1], as in ComfyUI.
 """
 
 import math
@@ -10,47 +10,31 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from .masks import fit_mask, is_partial, selected
+
 TOKEN = 16  # pixels on a token's side: 8 by the VAE, 2 by the patches
 MAX_ASPECT = 4
 
 
 class ImageError(ValueError):
-    """An image or mask that cannot be used."""
+    """An image that cannot be used, or a size that cannot be made."""
 
 
 def check_image(image: Tensor, name: str) -> None:
     """Raise ImageError unless `image` is one finite (H, W, 1|3|4) picture of at least 16×16 pixels."""
     if image.ndim != 3 or image.shape[-1] not in (1, 3, 4):
-        raise ImageError(f"{name} has shape {tuple(image.shape)}: one picture (height, width, channels) with 1, 3 or 4 "
-                         "channels is meant.")
+        raise ImageError(f"{name} has shape {tuple(image.shape)}: expected one picture (height, width, channels) with 1, 3 "
+                         "or 4 channels.")
     if min(image.shape[:2]) < TOKEN:
-        raise ImageError(f"{name} is {image.shape[1]}×{image.shape[0]} pixels: at least {TOKEN}×{TOKEN} are needed.")
+        raise ImageError(f"{name} is {image.shape[1]}×{image.shape[0]} pixels: it must be at least {TOKEN}×{TOKEN}.")
     if not torch.isfinite(image).all():
-        raise ImageError(f"{name} holds values that are not numbers (NaN or infinite): the node that made it failed, for "
-                         "instance a VAE decoding in half precision.")
-
-
-def check_mask(mask: Tensor | None, name: str) -> None:
-    """Raise ImageError unless `mask` is None or a finite (H, W) picture."""
-    if mask is None:
-        return
-    if mask.ndim != 2:
-        raise ImageError(f"{name} has shape {tuple(mask.shape)}: one mask (height, width) is meant.")
-    if not torch.isfinite(mask).all():
-        raise ImageError(f"{name} holds values that are not numbers (NaN or infinite).")
-
-
-def is_partial(mask: Tensor | None) -> bool:
-    """Does the mask select some pixels and leave others?"""
-    if mask is None:
-        return False
-    selected = mask * 255 > 128
-    return bool(selected.any()) and not bool(selected.all())
+        raise ImageError(f"{name} contains values that are not numbers (NaN or infinity): the node that made it "
+                         "failed, for example a VAE decoding in half precision.")
 
 
 def as_rgb(image: Tensor) -> Tensor:
-    """(H, W, 1|3|4) → (H, W, 3): grey is repeated, alpha dropped."""
-    return image.expand(*image.shape[:2], 3) if image.shape[-1] == 1 else image[..., :3]
+    """(…, 1|3|4) → (…, 3): gray is repeated, alpha dropped."""
+    return image.expand(*image.shape[:-1], 3) if image.shape[-1] == 1 else image[..., :3]
 
 
 def fit(height: int, width: int, max_tokens: int) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -68,45 +52,43 @@ def fit(height: int, width: int, max_tokens: int) -> tuple[tuple[int, int], tupl
     return (height, width), size
 
 
-def preprocess(image: Tensor, mask: Tensor | None, max_tokens: int, blank: bool = False) -> tuple[Tensor, Tensor]:
-    """Bring one picture and its mask to the size and range that the model was trained on.
+def resize(image: Tensor, height: int, width: int) -> Tensor:
+    """(B, H, W, C) → (B, height, width, C), bicubic and antialiased; the same tensor if the size is right."""
+    if image.shape[1:3] == (height, width):
+        return image
+    pixels = F.interpolate(rearrange(image.float(), "b h w c -> b c h w"), (height, width), mode="bicubic", antialias=True)
+    return rearrange(pixels.clamp(0, 1), "b c h w -> b h w c")
 
-    image (H, W, C) in [0, 1], mask None or (H, W) → image (3, h, w) in [-1, 1], mask (1, h, w) of 0 and 1. A mask of
-    another size is resized first (nearest). None or all black means everywhere. blank: pixels under a partial mask
-    become −1.
+
+def preprocess(image: Tensor, mask: Tensor | None, max_tokens: int, blank: bool = False) -> tuple[Tensor, Tensor]:
+    """Bring one picture and its mask to the size that the model was trained on.
+
+    image (H, W, C) in [0, 1], mask None or (H, W) → image (h, w, 3) in [0, 1], mask (h, w) of 0 and 1. A mask of another
+    size is fitted first. None or all black means everywhere. blank: pixels under a partial mask become black.
     """
     partial = is_partial(mask)
-    pixels = rearrange(as_rgb(image).float(), "h w c -> 1 c h w")
-    if mask is None:
-        mask = torch.zeros(image.shape[:2])
-    selected = rearrange((mask * 255 > 128).float(), "h w -> 1 1 h w").to(pixels.device)
-    if selected.shape[-2:] != pixels.shape[-2:]:
-        selected = F.interpolate(selected, size=pixels.shape[-2:], mode="nearest-exact")
+    pixels = as_rgb(image).float()
+    chosen = torch.zeros(image.shape[:2]) if mask is None else fit_mask(mask, *image.shape[:2])
+    chosen = selected(chosen).to(pixels.device)
 
-    crop, size = fit(*pixels.shape[-2:], max_tokens)
-    pixels, selected = center_crop(pixels, crop), center_crop(selected, crop)
+    crop, size = fit(*image.shape[:2], max_tokens)
+    pixels, chosen = center_crop(pixels, crop), center_crop(chosen, crop)
     if crop != size:
         levels = (pixels * 255).round().clamp(0, 255).byte().cpu()  # 8-bit arithmetic, as Pillow's in the reference
-        pixels = F.interpolate(levels, size=size, mode="bicubic", antialias=True).to(pixels) / 255
-        selected = F.interpolate(selected, size=size, mode="nearest-exact")
-    if not selected.any():
-        selected = torch.ones_like(selected)
-    pixels = pixels * 2 - 1
+        levels = F.interpolate(rearrange(levels, "h w c -> 1 c h w"), size=size, mode="bicubic", antialias=True)
+        pixels = rearrange(levels, "1 c h w -> h w c").to(pixels) / 255
+        chosen = F.interpolate(chosen[None, None].float(), size=size, mode="nearest-exact")[0, 0] > 0
+    if not chosen.any():
+        chosen = torch.ones_like(chosen)
     if blank and partial:
-        pixels = torch.where(selected > 0, -1.0, pixels)
-    return pixels[0], selected[0]
+        pixels = torch.where(chosen[..., None], 0.0, pixels)
+    return pixels, chosen.float()
 
 
 def center_crop(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """(…, H, W) → (…, h, w) around the centre."""
-    top, left = (round((have - want) / 2) for have, want in zip(x.shape[-2:], size, strict=True))
-    return x[..., top:top + size[0], left:left + size[1]]
-
-
-def latent_mask(mask: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-    """(1, H, W) pixels → (1, h, w) latent cells; size defaults to an eighth."""
-    size = size or (mask.shape[-2] // 8, mask.shape[-1] // 8)
-    return F.interpolate(mask[None], size=size, mode="nearest-exact")[0]
+    """(H, W, …) → (h, w, …) around the center."""
+    top, left = (round((have - want) / 2) for have, want in zip(x.shape, size, strict=False))
+    return x[top:top + size[0], left:left + size[1]]
 
 
 def check_size(width: int, height: int, max_tokens: int) -> None:

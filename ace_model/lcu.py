@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from .images import check_image, check_mask, is_partial
+from .images import check_image
+from .masks import check_mask, is_partial
 
 MAX_IMAGES = 9  # the indicator table has 10 rows and the target takes one (spec: row N for N images)
 DEFAULT_ROUNDS = 5  # earlier turns that the official chat remembers

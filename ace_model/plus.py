@@ -6,7 +6,7 @@ masks (B, H, W) in [0, 1] with white = generate, as in ComfyUI; sizes are (heigh
     make_canvas    references, picture, mask → Canvas: pixels, mask and the Layout that finds the way back
     split          pixels, mask → (kept, modify): the two pictures that the full fine-tune reads
     model_input    latents and mask → the transformer's input tokens
-    crop, restore, composite    the sampled canvas → the edited panel → the size asked for, or over the original
+    restore        the sampled canvas → the edited panel at the size asked for; paste.py puts it into the original
 """
 
 import math
@@ -18,10 +18,11 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from .canvas import Window, inner_feather, resize
-from .images import MAX_ASPECT, TOKEN, as_rgb, check_image, check_mask
+from .images import MAX_ASPECT, TOKEN, as_rgb, check_image, resize
+from .masks import check_mask, everywhere_if_empty, fit_mask, selected
+from .paste import Window
 
-GREY = 0.5  # blank pixels: 0 in the model's [-1, 1]
+GRAY = 0.5  # blank pixels: 0 in the model's [-1, 1]
 KEPT_HEIGHT = 0.8  # of the edit panel: the tallest a reference gets when it keeps its size
 TOKEN_BUDGET = 4096
 MIN_SIDE = 64  # a panel that the budget shrinks below this shows nothing any more
@@ -31,18 +32,6 @@ Size = tuple[int, int]
 
 class PlusError(ValueError):
     """Pictures, masks or sizes that no canvas can be made of, or a result that does not fit its layout."""
-
-
-class Box(Window):
-    """A rectangle in pixels that cuts itself out of batches."""
-
-    @property
-    def size(self) -> Size:
-        return self.height, self.width
-
-    def of(self, x: Tensor) -> Tensor:
-        """The part of (B, H, W, …) inside the box: a view."""
-        return x[(slice(None), *self.slices)]
 
 
 @dataclass(frozen=True)
@@ -55,13 +44,13 @@ class Layout:
     """
 
     canvas: Size
-    panels: tuple[Box, ...]
+    panels: tuple[Window, ...]
     output: Size
     source: Size | None = None
-    window: Box | None = None
+    window: Window | None = None
 
     @property
-    def edit(self) -> Box:
+    def edit(self) -> Window:
         return self.panels[-1]
 
     @property
@@ -86,21 +75,21 @@ def make_canvas(references: Sequence[Tensor] = (), image: Tensor | None = None, 
     references: up to 8 batches of pictures of any size · image: the picture to edit; None = generate one · mask: of the
     image's size; None or all black = everywhere · width, height: size of the result, 0 = the image's, else the first
     reference's; a picture of another shape is cropped around its centre · keep_size: references keep their size up to
-    0.8 of the panel's height on grey, else they get its height · fill_strength: how grey the image becomes under the
+    0.8 of the panel's height on gray, else they get its height · fill_strength: how gray the image becomes under the
     mask, 0 to 1 · max_tokens: of 16×16 pixels, over the whole canvas. Batches of one are repeated.
     Raises PlusError, and ImageError for pictures that are none.
     """
     references, image, mask, count = check_inputs(references, image, mask, fill_strength)
-    references = [frame(each.shape[1:3])[0].of(each) for each in references]
+    references = [framing(each.shape[1:3])[0].of(each) for each in references]
     source = None if image is None else tuple(image.shape[1:3])
-    window, output = frame(source or references[0].shape[1:3], width, height)
+    window, output = framing(source or references[0].shape[1:3], width, height)
     sizes = arrange([each.shape[1:3] for each in references], output, max_tokens, keep_size)
     lefts = [sum(width for _, width in sizes[:i]) for i in range(len(sizes) + 1)]
-    panels = tuple(Box(0, left, *size) for left, size in zip(lefts, sizes, strict=False))
+    panels = tuple(Window(0, left, *size) for left, size in zip(lefts, sizes, strict=False))
     layout = Layout((sizes[0][0], lefts[-1]), panels, output, source, window if source else None)
 
     if image is None:
-        edit, selected = references[0].new_full((1, *sizes[-1], 3), GREY), references[0].new_ones(1, *sizes[-1])
+        edit, selected = references[0].new_full((1, *sizes[-1], 3), GRAY), references[0].new_ones(1, *sizes[-1])
     else:
         edit, selected = edit_panel(image, mask, window, sizes[-1])
     edit = blank(edit, fill_strength * selected)
@@ -140,7 +129,7 @@ def growth(references: Sequence[Size], edit: Size, keep_size: bool) -> list[floa
     return [min(1.0, KEPT_HEIGHT * edit[0] / h) if keep_size else edit[0] / h for h, _ in references]
 
 
-def frame(have: Size, width: int = 0, height: int = 0) -> tuple[Box, Size]:
+def framing(have: Size, width: int = 0, height: int = 0) -> tuple[Window, Size]:
     """The part of a picture to use, and the size of the result. Raises PlusError for sizes that make no picture."""
     if not width and not height:
         output = limit_aspect(*have)
@@ -154,7 +143,7 @@ def frame(have: Size, width: int = 0, height: int = 0) -> tuple[Box, Size]:
         output = (height, width)
     scale = min(have[0] / output[0], have[1] / output[1])
     size = tuple(min(side, round(wanted * scale)) for side, wanted in zip(have, output, strict=True))
-    return Box(*(round((side - part) / 2) for side, part in zip(have, size, strict=True)), *size), output
+    return Window(*(round((side - part) / 2) for side, part in zip(have, size, strict=True)), *size), output
 
 
 def limit_aspect(height: int, width: int) -> Size:
@@ -162,7 +151,7 @@ def limit_aspect(height: int, width: int) -> Size:
     return min(height, MAX_ASPECT * width), min(width, MAX_ASPECT * height)
 
 
-def edit_panel(image: Tensor, mask: Tensor | None, window: Box, size: Size) -> tuple[Tensor, Tensor]:
+def edit_panel(image: Tensor, mask: Tensor | None, window: Window, size: Size) -> tuple[Tensor, Tensor]:
     """The picture and its mask at the panel's size: (B, h, w, 3) and (B, h, w) of 0 and 1.
 
     A pixel of the panel is selected if any pixel of the mask under it is, so that no thin stroke gets lost.
@@ -178,27 +167,27 @@ def edit_panel(image: Tensor, mask: Tensor | None, window: Box, size: Size) -> t
 
 
 def place(reference: Tensor, size: Size, keep_size: bool) -> Tensor:
-    """A reference in its panel: stretched by less than a token, or at its own height on grey."""
+    """A reference in its panel: stretched by less than a token, or at its own height on gray."""
     if not keep_size:
         return resize(reference, *size)
     height = min(size[0], max(1, round(reference.shape[1] * size[1] / reference.shape[2])))
-    panel = reference.new_full((len(reference), *size, 3), GREY)
+    panel = reference.new_full((len(reference), *size, 3), GRAY)
     top = (size[0] - height) // 2
     panel[:, top:top + height] = resize(reference, height, size[1])
     return panel
 
 
 def split(canvas: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """What the full fine-tune reads: (kept, modify), each (B, H, W, 3), grey where they hold nothing.
+    """What the full fine-tune reads: (kept, modify), each (B, H, W, 3), gray where they hold nothing.
 
-    kept has the canvas outside the mask, modify has it inside: all grey if the fill strength was 1 (repainting).
+    kept has the canvas outside the mask, modify has it inside: all gray if the fill strength was 1 (repainting).
     """
     return blank(canvas, mask), blank(canvas, 1 - mask)
 
 
 def blank(image: Tensor, strength: Tensor) -> Tensor:
-    """(B, H, W, C), mixed with grey by a strength (B, H, W): 0 leaves every bit, 1 is exactly grey."""
-    return torch.lerp(image, torch.full_like(image, GREY), strength[..., None])
+    """(B, H, W, C), mixed with gray by a strength (B, H, W): 0 leaves every bit, 1 is exactly gray."""
+    return torch.lerp(image, torch.full_like(image, GRAY), strength[..., None])
 
 
 def pack_mask(mask: Tensor) -> Tensor:
@@ -224,39 +213,6 @@ def crop(image: Tensor, layout: Layout) -> Tensor:
 def restore(image: Tensor, layout: Layout) -> Tensor:
     """The edit panel at the size that was asked for: (B, H, W, C) → (B, *output, C)."""
     return resize(crop(image, layout), *layout.output)
-
-
-def composite(image: Tensor, layout: Layout, original: Tensor, mask: Tensor | None = None, feather: int = 0) -> Tensor:
-    """The edit panel over the picture it was made from: (B, H, W, C) → (B, *source, 3).
-
-    Pixels outside the mask are the original's, bit for bit; inside, the result fades in over `feather` pixels. B must
-    be a multiple of the original's batch: results of one picture follow each other. Raises PlusError.
-    """
-    original, mask = check_original(layout, original, mask)
-    panel = resize(rgb(crop(image, layout)), *layout.window.size).to(original)
-    if len(panel) % len(original):
-        raise PlusError(f"image holds {len(panel)} pictures and original {len(original)}: as many results are needed "
-                        "for each. Connect the original that went into ACE++ Canvas.")
-    repeats = len(panel) // len(original)
-    out = original.repeat_interleave(repeats, dim=0)
-    region = layout.window.of(out)
-    if mask is None:
-        region.copy_(panel)
-        return out
-    alpha = layout.window.of(fade(mask, feather).to(out)).repeat_interleave(repeats, dim=0)[..., None]
-    region.copy_(torch.where(alpha > 0, torch.lerp(region, panel, alpha), region))
-    return out
-
-
-def fade(mask: Tensor, feather: int) -> Tensor:
-    """Opacity (B, H, W) that rises inwards from a mask's edge over `feather` pixels; 0 outside.
-
-    Where the mask is thinner than that, its middle is opaque all the same. The picture's border is no edge.
-    """
-    alpha = deepest = inner_feather(mask, feather)
-    for _ in range(feather):
-        deepest = F.max_pool2d(deepest, 3, stride=1, padding=1)  # within `feather` pixels
-    return torch.where(mask > 0, alpha / deepest, 0)
 
 
 def check_inputs(references, image, mask, fill_strength) -> tuple[list[Tensor], Tensor | None, Tensor | None, int]:
@@ -290,52 +246,27 @@ def same_length(counts: dict[str, int]) -> int:
 
 
 def checked(batch: Tensor, name: str) -> Tensor:
-    """(B, H, W, 3), float. Alpha is dropped, grey repeated, a single picture is a batch of one. Raises ImageError."""
+    """(B, H, W, 3), float. Alpha is dropped, gray repeated, a single picture is a batch of one. Raises ImageError."""
     batch = batch[None] if batch.ndim == 3 else batch
     for one in batch:
         check_image(one, name)
-    return rgb(batch).float()
+    return as_rgb(batch).float()
 
 
-def checked_mask(mask: Tensor | None, image: Tensor | None, name: str = "image") -> Tensor | None:
-    """(B, H, W) of 0 and 1, empty ones made full; None if all are empty, whatever their size.
+def checked_mask(mask: Tensor | None, image: Tensor | None) -> Tensor | None:
+    """(B, H, W) of 0 and 1 at the image's size, empty ones made full; None if all are empty, whatever their size.
 
-    Raises PlusError, ImageError.
+    Raises PlusError, MaskError.
     """
     if mask is None:
         return None
     mask = mask[None] if mask.ndim == 2 else mask
     for one in mask:
         check_mask(one, "mask")
-    selected = (mask * 255 > 128).float()
-    if not selected.any():  # LoadImage gives a 64×64 black mask to a picture without alpha
+    if not selected(mask).any():
         return None
     if image is None:
-        raise PlusError("a mask is connected, but no image: it says where to edit the image. Connect the image, or "
-                        "disconnect the mask to generate a whole picture.")
-    if selected.shape[1:] != image.shape[1:3]:
-        raise PlusError(f"mask is {mask.shape[2]}×{mask.shape[1]} pixels, {name} is {image.shape[2]}×{image.shape[1]}: "
-                        "they must be of one size. Take the mask from the image's own Load Image, or resize it to the "
-                        "image.")
-    return torch.where(selected.flatten(1).any(dim=1)[:, None, None], selected, 1).to(image.device)
-
-
-def check_original(layout: Layout, original: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """(original, mask) ready to be pasted into. Raises PlusError, ImageError."""
-    if layout.source is None:
-        raise PlusError("an original is connected, but the canvas was made without an image: there is nothing to put "
-                        "the result back into. Disconnect original, or connect it to image of ACE++ Canvas too.")
-    original = checked(original, "original")
-    if tuple(original.shape[1:3]) != layout.source:
-        raise PlusError(f"original is {original.shape[2]}×{original.shape[1]} pixels, the canvas was made from an "
-                        f"image of {layout.source[1]}×{layout.source[0]}: connect the same picture to both.")
-    mask = checked_mask(mask, original, "original")
-    if mask is None:
-        return original, None
-    count = same_length({"original": len(original), "mask": len(mask)})
-    return original.expand(count, -1, -1, -1), mask.expand(count, -1, -1)
-
-
-def rgb(batch: Tensor) -> Tensor:
-    """(B, H, W, 1|3|4) → (B, H, W, 3)."""
-    return torch.stack([as_rgb(one) for one in batch])
+        raise PlusError("a mask is connected, but no image for it: connect the image to edit, or disconnect the mask to "
+                        "generate a whole picture.")
+    chosen = selected(fit_mask(mask, *image.shape[1:3]))
+    return everywhere_if_empty(chosen).float().to(image.device)

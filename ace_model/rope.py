@@ -8,16 +8,16 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-Layout = tuple[tuple[int, int], ...]  # (rows, columns) of tokens of every frame, target first
+Grids = tuple[tuple[int, int], ...]  # (rows, columns) of tokens of every frame, target first
 
 
-def rotary_tables(layout: Layout, head_width: int, theta: float = 10000.0) -> Tensor:
+def rotary_tables(grids: Grids, head_width: int, theta: float = 10000.0) -> Tensor:
     """cos and sin of every token's angles: (2, N, head_width / 2), float32."""
     spatial = 2 * (head_width // 6)
     widths = (head_width - 2 * spatial, spatial, spatial)
     positions = torch.cat([
         torch.stack(torch.meshgrid(torch.tensor([frame]), torch.arange(rows), torch.arange(columns), indexing="ij"), -1)
-        .reshape(-1, 3) for frame, (rows, columns) in enumerate(layout)])  # (N, 3)
+        .reshape(-1, 3) for frame, (rows, columns) in enumerate(grids)])  # (N, 3)
     angles = torch.cat([
         positions[:, axis, None] * theta ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
         for axis, width in enumerate(widths)], dim=1)  # (N, d/2)

@@ -16,17 +16,17 @@ import torch
 from torch import Tensor
 
 from ace_model.diffusion import ddim, guide
+from tools.files import replace_file
 
-from . import model as tiny
-from . import train_autoencoder
-from .files import replace_file
-from .graph import Sampling
-from .judge import judge
-from .scenes import Picture, photos, render
-from .tasks import MULTI_TURN, TASKS, Sample, Turn, analysis, chains, generate
-from .tasks.base import ANALYSIS
-from .tasks.batch import Frames, frames_of
-from .text import Tokenizer
+from .requests import Sampling
+from .trainer import model as tiny
+from .trainer import train_autoencoder
+from .trainer.text import Tokenizer
+from .world.judge import judge
+from .world.scenes import Picture, photographs, render
+from .world.tasks import MULTI_TURN, TASKS, Sample, Turn, analysis, chains, generate
+from .world.tasks.base import ANALYSIS
+from .world.tasks.batch import Frames, frames_of
 
 REPORT = Path(__file__).parent / "weights" / "score.json"  # of the shipped weights
 README = Path(__file__).parent.parent / "README.md"
@@ -105,7 +105,7 @@ class Answerer:
 def photo_cases() -> list[Sample]:
     """Every map that a photograph can have, of every photograph that was held out of training."""
     out = []
-    for number in range(-len(photos.load("held_out")), 0):
+    for number in range(-len(photographs.load("held_out")), 0):
         source = Picture(photo=number, crop=(0.5, 0.5, 0.0))
         out += [Sample(ANALYSIS, f"photo {view}", (Turn(f"{analysis.MAPS[view][-1]} of {{image}}", (source,)),),
                        replace(source, view=view)) for view in analysis.FROM_PHOTOS]

@@ -1,15 +1,16 @@
 """The pack's nodes, in menu order."""
 
-from comfy_api.latest import ComfyExtension
+from comfy_api.latest import ComfyAPI, ComfyExtension, io
 
-from .canvas import CropAroundMaskNode, KeepUntouchedNode, OutpaintCanvasNode
-from .condition import ConditionUnitNode, LongContextUnitNode
+from ..ace_model.comfyui import register
+from .encode import ConditionTokenizerNode, ImageIndicatorNode
 from .example import ExampleImageNode
 from .instruction import InstructionNode
 from .load import LoadModelNode, LoadTextEncoderNode
+from .masks import CropAroundMaskNode, KeepUntouchedNode, PadForOutpaintingNode
 from .plus import PlusCanvasNode, PlusConditioningNode, PlusCropNode
 from .sample import GuidanceNode, SamplerNode, SchedulerNode
-from .tokenize import ConditionTokenizerNode, ImageIndicatorNode
+from .turn import ConditionUnitNode, LongContextUnitNode
 
 NODES = [
     LoadModelNode,
@@ -23,7 +24,7 @@ NODES = [
     SamplerNode,
     GuidanceNode,
     SchedulerNode,
-    OutpaintCanvasNode,
+    PadForOutpaintingNode,
     CropAroundMaskNode,
     KeepUntouchedNode,
     PlusCanvasNode,
@@ -32,7 +33,26 @@ NODES = [
 ]
 
 
+def same(*names: str) -> list[dict[str, str]]:
+    """Inputs that kept their names."""
+    return [{"new_id": name, "old_id": name} for name in names]
+
+
+# Nodes that were renamed: workflows saved with the old ones open with the new ones. CHANGELOG.md lists them.
+ROOM = ("left", "top", "right", "bottom", "token_budget", "shrink_to_fit")
+REPLACEMENTS = [
+    io.NodeReplace("ACEEditorPadForOutpainting", "ACEEditorOutpaintCanvas", list(ROOM), same("image", *ROOM)),
+    io.NodeReplace("ACEEditorImageIndicatorEmbedding", "ACEEditorImageIndicator", ["batch_size"],
+                   same("tokens", "batch_size")),
+]
+
+
 class ACEEditorExtension(ComfyExtension):
+    async def on_load(self):
+        register()
+        for replacement in REPLACEMENTS:
+            await ComfyAPI().node_replacement.register(replacement)
+
     async def get_node_list(self):
         return NODES
 

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..ace_model import examples
+from ..starters import pictures
 from .types import CATEGORY
 
 
@@ -17,7 +17,7 @@ class ExampleImageNode(io.ComfyNode):
                         "Load Image to edit your own.",
             search_aliases=["sample image", "test picture", "demo image"],
             inputs=[
-                io.Combo.Input("picture", options=examples.names(), tooltip="Photographs in the public domain, and drawings "
+                io.Combo.Input("picture", options=pictures.names(), tooltip="Photographs in the public domain, and drawings "
                                                                             "made for this pack."),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The picture."),
@@ -27,4 +27,4 @@ class ExampleImageNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, picture) -> io.NodeOutput:
-        return io.NodeOutput(*examples.load(picture))
+        return io.NodeOutput(*pictures.load(picture))

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io, ui
 
-from ..ace_model.phrasing import PHRASINGS, TASKS, phrase
+from ..starters.phrasings import PHRASINGS, TASKS, phrase
 from .types import CATEGORY
 
 MOST = max(len(choices) for subtasks in PHRASINGS.values() for choices in subtasks.values())

@@ -6,9 +6,11 @@ from comfy_api.latest import io
 
 from ..ace_model import plus
 from ..ace_model.comfyui.plus import AUTO, WEIGHTS, conditioning
+from .masks import WindowType
 from .types import CATEGORY
 
 LayoutType = io.Custom("ACE_PLUS_LAYOUT")  # ace_model.plus.Layout
+MOVED = ("original", "mask", "feather")  # inputs of version 0.1.0 before its release
 REFERENCE_SLOTS = [f"reference{i or ''}" for i in range(plus.MAX_REFERENCES)]
 FITS = ["match height", "keep size"]
 
@@ -119,28 +121,23 @@ class PlusCropNode(io.ComfyNode):
             node_id="ACEEditorPlusCropResult",
             display_name="ACE++ Crop Result",
             category=CATEGORY,
-            description="Cuts the edited picture out of the sampled canvas, exactly, and brings it to its original "
-                        "size; with the original connected, puts only the masked part back into it.",
-            search_aliases=["ACE plus", "ACE_Plus", "uncrop", "stitch", "composite", "crop result"],
+            description="Cuts the edited picture out of the sampled canvas, exactly, and returns it at the size that was asked "
+                        "for. ACE Keep Untouched pastes it into the original.",
+            search_aliases=["ACE plus", "ACE_Plus", "uncrop", "crop result"],
             inputs=[
                 io.Image.Input("image", tooltip="The whole sampled canvas, from VAE Decode."),
                 LayoutType.Input("layout", tooltip="From the ACE++ Canvas this image was made from."),
-                io.Image.Input("original", optional=True,
-                               tooltip="The picture that went into ACE++ Canvas as image: it stays as it is, bit for "
-                                       "bit, outside the mask."),
-                io.Mask.Input("mask", optional=True,
-                              tooltip="The painted mask that went into ACE++ Canvas. Only used with original; nothing "
-                                      "connected: everywhere."),
-                io.Int.Input("feather", default=8, min=0, max=256,
-                             tooltip="Over how many pixels the result fades in, from the mask's edge inwards."),
             ],
-            outputs=[io.Image.Output(display_name="image", tooltip="The result. Also good as the image of an ACE "
-                                                                   "Condition Unit: the conversation goes on with "
-                                                                   "it.")],
+            outputs=[io.Image.Output(display_name="image",
+                                     tooltip="The result. It can also go on as the image of an ACE Condition Unit."),
+                     WindowType.Output(display_name="window",
+                                       tooltip="Its place in the edited picture: for ACE Keep Untouched.")],
         )
 
     @classmethod
-    def execute(cls, image, layout, feather, original=None, mask=None) -> io.NodeOutput:
-        if original is None:
-            return io.NodeOutput(plus.restore(image, layout))
-        return io.NodeOutput(plus.composite(image, layout, original, mask, feather))
+    def execute(cls, image, layout, **old) -> io.NodeOutput:
+        pasted = [name for name in MOVED if old.get(name) is not None and name != "feather"]
+        if pasted:
+            raise plus.PlusError(f"{' and '.join(pasted)} moved from ACE++ Crop Result to ACE Keep Untouched: connect this "
+                                 "node's image and window to result and window there, with the original and the mask.")
+        return io.NodeOutput(plus.restore(image, layout), layout.window)

@@ -8,7 +8,7 @@ from .types import CATEGORY
 
 RESCALE_TOOLTIP = ("Pulls the result's contrast back to that of the unguided prediction: 0 is plain guidance, 1 the full "
                    "correction. It acts on the predicted noise, unlike core's RescaleCFG.")
-STEPS_TOOLTIP = "20 for the 512px model, 50 for the 1024px model."
+STEPS_TOOLTIP = "0 takes the model's own: 20 for the 512px model, 50 for the 1024px model."
 DENOISE_TOOLTIP = "Under 1, sampling starts from the latent's picture (connect VAE Encode) instead of noise."
 
 
@@ -29,7 +29,7 @@ class SamplerNode(io.ComfyNode):
                 io.Latent.Input("latent", tooltip="From ACE Image Indicator; from VAE Encode to start from a picture."),
                 io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
                              tooltip="The same seed gives the same result."),
-                io.Int.Input("steps", default=diffusion.STEPS, min=1, max=1000, tooltip=STEPS_TOOLTIP),
+                io.Int.Input("steps", default=0, min=0, max=1000, tooltip=STEPS_TOOLTIP),
                 io.Float.Input("guidance", default=diffusion.GUIDANCE, min=0.0, max=100.0, step=0.1, round=0.01,
                                tooltip="How strongly the instruction is followed. 1 is off and twice as fast."),
                 io.Float.Input("rescale", default=diffusion.RESCALE, min=0.0, max=1.0, step=0.05, round=0.01,
@@ -77,7 +77,7 @@ class SchedulerNode(io.ComfyNode):
             search_aliases=["ACE sigmas", "trailing timesteps", "ddim trailing"],
             inputs=[
                 io.Model.Input("model", tooltip="An ACE model; its noise levels are used."),
-                io.Int.Input("steps", default=diffusion.STEPS, min=1, max=1000, tooltip=STEPS_TOOLTIP),
+                io.Int.Input("steps", default=0, min=0, max=1000, tooltip=STEPS_TOOLTIP),
                 io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip=DENOISE_TOOLTIP),
             ],
             outputs=[io.Sigmas.Output(tooltip="For SamplerCustomAdvanced.")],
@@ -85,4 +85,4 @@ class SchedulerNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, steps, denoise) -> io.NodeOutput:
-        return io.NodeOutput(sampling.scheduler(model, steps, denoise))
+        return io.NodeOutput(sampling.sigmas(model, steps, denoise))

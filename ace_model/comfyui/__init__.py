@@ -1,14 +1,20 @@
 """The one door to ComfyUI: the model in its model management, its T5 and VAE, conditioning.
 
+    graph         one turn as an API-format graph of the pack's nodes; needs no ComfyUI
     model         ComfyUI's view of the network: conds, memory, hooks of other packs
     loader        weight files → MODEL and CLIP; recognition by core's own loaders
     text          CLIP → T5 features of instructions and image names
     conditioning  LCU + CLIP + VAE → condition tokens → CONDITIONING
     sampling      the reference's schedule and guidance for core's samplers
     plus          ACE++ on core's Flux: conditioning, recognition of the full fine-tune
+
+Importing it changes nothing in ComfyUI; `register` does, once.
 """
 
-from . import loader, plus
 
-loader.register()
-plus.register()
+def register() -> None:
+    """Teach core's loaders ACE's and ACE++'s files and offer the demo model. Called again, it changes nothing more."""
+    from . import loader, plus
+
+    loader.register()
+    plus.register()

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import comfy.model_management
 import comfy.utils
 import torch
-from einops import rearrange
 from torch import Tensor
 
-from ..images import check_size, latent_mask, preprocess
-from ..lcu import LCUError, LongContextUnit
+from ..images import check_size, preprocess
+from ..lcu import ConditionUnit, LCUError, LongContextUnit
+from ..masks import latent_mask
 from . import text as t5
 from .model import FRAMES
 
@@ -20,23 +20,30 @@ class VAEError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class ConditionTokens:
-    """Everything about a request but the image indicators.
+    """Text, images, masks and image names of a request, encoded.
 
     size: (height, width) of the target in pixels · text, negative_text (1, L, width): the target's, in both branches ·
-    frames: `target_mask` (1, 1, h, w), and for condition image i `image.i` (1, 4, hᵢ, wᵢ) unscaled, `mask.i`
-    (1, 1, hᵢ, wᵢ), `text.i` (1, L, width) · last_is_current: the last image is of the turn being asked.
+    names (1, 10, width): of the image names · frames: `target_mask` (1, 1, h, w), and for condition image i `image.i`
+    (1, 4, hᵢ, wᵢ) unscaled, `mask.i` (1, 1, hᵢ, wᵢ), `text.i` (1, L, width) · last_is_current: the last image belongs to the
+    turn being asked.
     """
 
     size: tuple[int, int]
     text: Tensor
     negative_text: Tensor
+    names: Tensor
     frames: dict[str, Tensor]
     last_is_current: bool
 
 
-def tokenize(lcu: LongContextUnit, clip, vae, width: int = 0, height: int = 0, target_index: int = 0,
+def tokenize(lcu: LongContextUnit | ConditionUnit, clip, vae, width: int = 0, height: int = 0, target_index: int = 0,
              max_tokens: int = 1024, negative: str = "") -> ConditionTokens:
-    """Condition tokenizing. width and height in pixels, 0 = of the target image. Raises LCUError, ImageError, VAEError."""
+    """Condition tokenizing of a conversation, or of a turn alone. width and height in pixels, 0 = the target image's.
+
+    Raises LCUError, ImageError, VAEError.
+    """
+    if isinstance(lcu, ConditionUnit):
+        lcu = LongContextUnit().then(lcu)
     frames = lcu.frames(negative, target_index)
     target = lcu.target_frame(target_index)
     if (width or height) and not (width and height):
@@ -50,7 +57,7 @@ def tokenize(lcu: LongContextUnit, clip, vae, width: int = 0, height: int = 0, t
     unique = list(dict.fromkeys(t for frame in frames for t in (frame.text, frame.negative_text)))
     texts = dict(zip(unique, t5.encode(clip, unique), strict=True))
     prepared = [preprocess(frame.image, frame.mask, max_tokens, frame.blank) for frame in frames[1:]]
-    size = (height, width) if width else tuple(prepared[target - 1][0].shape[-2:])
+    size = (height, width) if width else tuple(prepared[target - 1][0].shape[:2])
     cells = (size[0] // 8, size[1] // 8)
     target_mask = latent_mask(prepared[target - 1][1], cells) if target else torch.ones(1, *cells)
 
@@ -58,19 +65,16 @@ def tokenize(lcu: LongContextUnit, clip, vae, width: int = 0, height: int = 0, t
     progress = comfy.utils.ProgressBar(len(prepared))
     for i, ((pixels, mask), frame) in enumerate(zip(prepared, frames[1:], strict=True)):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        out[f"image.{i}"] = vae.encode(rearrange((pixels + 1) / 2, "c h w -> 1 h w c")).float()
+        out[f"image.{i}"] = vae.encode(pixels[None]).float()  # (1, h, w, 3) in [0, 1]
         out[f"mask.{i}"] = latent_mask(mask)[None]
         out[f"text.{i}"] = texts[frame.text]
         progress.update(1)
-    return ConditionTokens(size, texts[frames[0].text], texts[negative], out, bool(lcu.turns[-1].images))
+    return ConditionTokens(size, texts[frames[0].text], texts[negative], t5.indicators(clip), out, bool(lcu.turns[-1].images))
 
 
-def conditioning(tokens: ConditionTokens, clip) -> tuple[list, list]:
+def conditioning(tokens: ConditionTokens) -> tuple[list, list]:
     """Image indicator embedding: (positive, negative). They differ only in the last text."""
-    frames = {**tokens.frames, "indicators": t5.indicators(clip)}
-    if frames["indicators"].shape[-1] != tokens.text.shape[-1]:
-        raise t5.TextEncoderError(f"the tokens were made with a text encoder of width {tokens.text.shape[-1]}, this one has "
-                                  f"{frames['indicators'].shape[-1]}: connect the same one to both nodes.")
+    frames = {**tokens.frames, "indicators": tokens.names}
     negative = dict(frames)
     if tokens.last_is_current:
         last = max(int(key.split(".")[1]) for key in frames if key.startswith("text."))

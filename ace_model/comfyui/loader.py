@@ -1,6 +1,8 @@
 """Weight files → ComfyUI models, and recognition of ACE files by core's own loaders."""
 
+import contextlib
 import functools
+import logging
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,9 +14,11 @@ import comfy.text_encoders.pixart_t5
 import comfy.text_encoders.sd3_clip
 import comfy.utils
 import folder_paths
+import torch
+from safetensors import SafetensorError, safe_open
 
 from ..checkpoint import CheckpointError, explain_damage, identify, native_state_dict
-from ..config import ACEConfig
+from ..config import DEFAULTS, ACEConfig, Defaults, heads_in, kind_of
 from .model import HEADS, ACEModelConfig
 
 T5_VOCABULARY = 32128  # embedding rows; its tokenizer uses the first 32100
@@ -47,9 +51,8 @@ def ace_unet_config(state_dict, prefix: str, metadata=None) -> dict | None:
     if f"{prefix}blocks.0.cross_attn.norm_q.weight" not in state_dict:
         return None
     sd = {key[len(prefix):]: value for key, value in state_dict.items() if key.startswith(prefix)}
-    if HEADS in sd:
-        metadata = {"config": f'{{"NUM_HEADS": {int(sd[HEADS])}}}'}
-    return {**ACEModelConfig.unet_config, **asdict(ACEConfig.from_state_dict(sd, metadata))}
+    heads = int(sd[HEADS]) if HEADS in sd else heads_in(metadata)
+    return {**ACEModelConfig.unet_config, **asdict(ACEConfig.from_state_dict(sd, heads))}
 
 
 def load_model(path: str, model_options: dict | None = None, disable_dynamic: bool = False):
@@ -57,13 +60,29 @@ def load_model(path: str, model_options: dict | None = None, disable_dynamic: bo
     model_options = model_options or {}
     with explain_damage(path):
         sd, metadata = comfy.utils.load_torch_file(path, return_metadata=True)
-        heads = sd.pop(f"model.diffusion_model.{HEADS}", None)  # raises if the pickle is no mapping
+        stated = sd.pop(f"model.diffusion_model.{HEADS}", None)  # raises if the pickle is no mapping
+        heads = heads_in(metadata) if stated is None else int(stated)
+    sd, _ = native_state_dict(sd, Path(path).name, heads)
     if heads is not None:
-        metadata = {**(metadata or {}), "config": f'{{"NUM_HEADS": {int(heads)}}}'}
-    sd, _ = native_state_dict(sd, name=path.replace("\\", "/").rsplit("/", 1)[-1], metadata=metadata)
+        sd[HEADS] = torch.tensor([heads])  # core's detection hands it on to `ace_unet_config`
     patcher = comfy.sd.load_diffusion_model_state_dict(sd, model_options, metadata, disable_dynamic=disable_dynamic)
     patcher.cached_patcher_init = (load_model, (path, model_options))
     return patcher
+
+
+def defaults_of(model) -> Defaults:
+    """Steps and token budget of a MODEL, from the file it was loaded from, whichever loader did it; None, or a model of
+    unknown origin, counts as the 512px model."""
+    _, arguments = getattr(model, "cached_patcher_init", None) or (None, ())
+    path = next((each for each in arguments if isinstance(each, str)), "")
+    metadata = None
+    if path.endswith((".safetensors", ".sft")):
+        with contextlib.suppress(OSError, SafetensorError), safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+    kind = kind_of(Path(path).name, metadata)
+    logging.info("ACE Editor: %s counts as the %s model: %d steps, token budget %d, where these are left at 0.",
+                 Path(path).name or "no model connected", kind, DEFAULTS[kind].steps, DEFAULTS[kind].token_budget)
+    return DEFAULTS[kind]
 
 
 def load_text_encoder(path: str, model_options: dict | None = None, disable_dynamic: bool = False) -> comfy.sd.CLIP:
@@ -73,7 +92,7 @@ def load_text_encoder(path: str, model_options: dict | None = None, disable_dyna
     sd, _ = comfy.utils.convert_old_quants(sd, model_prefix="", metadata=metadata)
     if "encoder.embed_tokens.weight" in sd:  # the same table under its other name
         sd.setdefault("shared.weight", sd.pop("encoder.embed_tokens.weight"))
-    config = t5_config(sd, name=path.replace("\\", "/").rsplit("/", 1)[-1])
+    config = t5_config(sd, name=Path(path).name)
     target = comfy.supported_models_base.ClipTarget(
         comfy.text_encoders.pixart_t5.PixArtTokenizer,
         comfy.text_encoders.pixart_t5.pixart_te(**comfy.text_encoders.sd3_clip.t5_xxl_detect(sd)))

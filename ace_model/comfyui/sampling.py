@@ -7,16 +7,19 @@ import torch
 from torch import Tensor
 
 from ..diffusion import guide, trailing_timesteps
+from .loader import defaults_of
 
 
-def scheduler(model, steps: int, denoise: float = 1.0) -> Tensor:
-    """Sigmas of the trailing timesteps, then 0: (steps + 1,). denoise < 1 keeps the last `steps` of a longer schedule."""
+def sigmas(model, steps: int, denoise: float = 1.0) -> Tensor:
+    """Sigmas of the trailing timesteps, then 0: (steps + 1,). denoise < 1 keeps the last `steps` of a longer schedule.
+    steps 0: the model's own number."""
+    steps = steps or defaults_of(model).steps
     if denoise <= 0:
         return torch.zeros(0)
     total = max(steps, round(steps / denoise))
     timesteps = trailing_timesteps(min(total, 1000))[-steps:]
-    sigmas = model.get_model_object("model_sampling").sigmas.cpu()
-    return torch.cat([sigmas[timesteps], sigmas.new_zeros(1)])
+    table = model.get_model_object("model_sampling").sigmas.cpu()
+    return torch.cat([table[timesteps], table.new_zeros(1)])
 
 
 def with_guidance(model, rescale: float):
@@ -35,13 +38,13 @@ def sample(model, positive, negative, latent: dict, seed: int, steps: int, guida
     out = latent.copy()
     out.pop("downscale_ratio_spacial", None)
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"], latent.get("downscale_ratio_spacial"))
-    sigmas = scheduler(model, steps, denoise)
-    if len(sigmas) < 2:
+    schedule = sigmas(model, steps, denoise)
+    if len(schedule) < 2:
         return {**out, "samples": samples}
     model = with_guidance(model, rescale)
     out["samples"] = comfy.sample.sample_custom(
         model, comfy.sample.prepare_noise(samples, seed, latent.get("batch_index")), guidance,
-        comfy.samplers.sampler_object("euler"), sigmas, positive, negative, samples,
-        noise_mask=latent.get("noise_mask"), callback=latent_preview.prepare_callback(model, len(sigmas) - 1),
+        comfy.samplers.sampler_object("euler"), schedule, positive, negative, samples,
+        noise_mask=latent.get("noise_mask"), callback=latent_preview.prepare_callback(model, len(schedule) - 1),
         disable_pbar=False, seed=seed)
     return out

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from demo.comfy_server import ComfyServer
-from gallery.browser import BrowserError, find_browser, open_page
+from tools.browser import BrowserError, find_browser, open_page
+from tools.comfy_server import ComfyServer
 
 
 @pytest.fixture(scope="session", autouse=True)

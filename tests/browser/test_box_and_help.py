@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from gallery.help import DOCS, definitions
-from gallery.models import DIT, T5, VAE
-from tests import tiny_models
+from tools import tiny_models
+from tools.gallery.help import DOCS, definitions
+from tools.gallery.models import DIT, T5, VAE
 
 WIRE = """([dit, t5, vae]) => {
     const box = app.graph._nodes.find(node => node.isSubgraphNode?.())

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from gallery.build import workflows
-from gallery.graph import ROOT
+from tools.gallery.build import workflows
+from tools.gallery.graph import ROOT
 
 
 @pytest.mark.parametrize("title", list(workflows()))

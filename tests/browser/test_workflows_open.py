@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from gallery.api import api_graph
-from gallery.build import workflows
-from gallery.graph import ROOT
-from tests import tiny_models
+from tools import tiny_models
+from tools.gallery.api import api_graph
+from tools.gallery.build import workflows
+from tools.gallery.graph import ROOT
 
 FLOWS = {title: describe(title) for title, describe in workflows().items()}
 SCREENSHOTS = ROOT / ".dev" / "screenshots"

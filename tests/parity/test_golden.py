@@ -6,7 +6,8 @@ import torch
 from ace_model.checkpoint import read
 from ace_model.diffusion import ddim, guide, sigmas, trailing_timesteps
 from ace_model.dit import DiT
-from ace_model.images import latent_mask, preprocess
+from ace_model.images import preprocess
+from ace_model.masks import latent_mask
 
 CASES = ["text_to_image", "edit_one", "edit_masked", "two_references", "three_turn_history"]
 VAE_SCALE = 0.18215
@@ -89,7 +90,7 @@ def test_samples_inside_comfyui(name, steps, sampler, loader, tensors, comfy, pa
     model = pack.sampling.with_guidance(load(str(golden.model)), rescale=0.5)
     positive = case.conditioning(pack.model.FRAMES, case.positive)
     negative = case.conditioning(pack.model.FRAMES, case.negative)
-    schedule, latent = pack.sampling.scheduler(model, steps), torch.zeros_like(case.x)
+    schedule, latent = pack.sampling.sigmas(model, steps), torch.zeros_like(case.x)
     if sampler == "KSampler":
         given = comfy.sample.sample(model, case.x, steps, 4.5, "euler", "normal", positive, negative, latent,
                                     sigmas=schedule, disable_pbar=True)
@@ -108,8 +109,8 @@ def test_preprocessing(golden):
         mask = tensors.get(f"{name}.mask_u8")
         image, mask = preprocess(tensors[f"{name}.image_u8"] / 255, None if mask is None else mask / 255,
                                  case["max_tokens"], blank=case["task"] == "inpainting")
-        expected = tensors[f"{name}.expected_image"]
+        expected = (tensors[f"{name}.expected_image"].permute(1, 2, 0) + 1) / 2  # theirs is (3, h, w) in [-1, 1]
         assert image.shape == expected.shape, name
-        assert (image - expected).abs().max() * 127.5 <= 2, name
-        assert torch.equal(mask, tensors[f"{name}.expected_mask"]), name
+        assert (image - expected).abs().max() * 255 <= 2, name
+        assert torch.equal(mask[None], tensors[f"{name}.expected_mask"]), name
         assert torch.equal(latent_mask(mask), tensors[f"{name}.expected_latent_mask"]), name

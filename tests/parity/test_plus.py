@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from tests import tiny_flux
-from tests.tiny_models import tiny_vae
+from tools import tiny_flux
+from tools.tiny_models import tiny_vae
 
 GUIDANCE, STEPS = 50.0, 2
 

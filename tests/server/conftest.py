@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from ace_model.config import ACEConfig
 from ace_model.dit import DiT
-from demo.comfy_server import ComfyServer
-from tests.tiny_models import tiny_vae
+from tools.comfy_server import ComfyServer
+from tools.tiny_models import tiny_vae
 
 CONFIG = ACEConfig(hidden_size=144, depth=2, num_heads=2, text_width=48)
 T5 = {"vocab_size": 32128, "d_model": 48, "d_kv": 16, "d_ff": 96, "num_layers": 2, "num_heads": 3,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from demo.comfy_server import PromptInterrupted
+from tools.comfy_server import PromptInterrupted
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_reference_latent_is_one_more_image(run, plain):
         "positive": graphs.node("ReferenceLatent", conditioning=["indicator", 0], latent=["encode", 0]),
         "negative": graphs.node("ReferenceLatent", conditioning=["indicator", 1], latent=["encode", 0]),
         **graphs.ace_sampler(guidance=1.0)}
-    graph["sample"]["inputs"] |= {"positive": ["positive", 0], "negative": ["negative", 0]}
+    graph["latent"]["inputs"] |= {"positive": ["positive", 0], "negative": ["negative", 0]}
     twice = graphs.edit([("{image} make it blue", ["a.png"], {})]) | graphs.ace_sampler(guidance=1.0)
     twice["unit0"]["inputs"]["images.image1"] = ["load a.png", 0]
     assert torch.allclose(run(graph), run(twice), rtol=1e-4, atol=1e-4)
@@ -98,7 +98,7 @@ def test_previews_while_sampling(server, run):
     events = server.events[seen:]
     assert any(event["type"] == "preview" for event in events)
     steps = [event["data"]["value"] for event in events
-             if event["type"] == "progress" and event["data"].get("node") == "sample"]
+             if event["type"] == "progress" and event["data"].get("node") == "latent"]
     assert 9 in steps
 
 
@@ -106,7 +106,7 @@ def test_interrupt_in_the_middle_then_another_run(server, run, plain):
     seen = len(server.events)
     prompt = server.submit(graphs.edit() | graphs.ace_sampler(steps=1000))
     deadline = time.monotonic() + 120
-    while not any(e["type"] == "progress" and e["data"].get("node") == "sample" for e in server.events[seen:]):
+    while not any(e["type"] == "progress" and e["data"].get("node") == "latent" for e in server.events[seen:]):
         assert time.monotonic() < deadline, "sampling never began"
         time.sleep(0.05)
     server.interrupt()
@@ -119,7 +119,7 @@ def test_two_runs_are_identical(server, run, plain):
     server.run({"other": graphs.node("EmptyImage", width=16, height=16, batch_size=1, color=0),
                 "keep": graphs.node("SaveImage", images=["other", 0], filename_prefix="other")})  # empties ComfyUI's cache
     assert torch.equal(run(graphs.edit()), plain)
-    assert not server.cached & {"model", "tokens", "sample"}, "it ran again"
+    assert not server.cached & {"model", "tokens", "latent"}, "it ran again"
 
 
 def test_core_trains_a_lora_on_ace(server, run, plain):

@@ -14,13 +14,13 @@ import pytest
 from PIL import Image, ImageOps
 
 from demo import run
-from demo.comfy_server import ComfyServer
-from demo.graph import InputFiles, Sampling, to_tensor
-from demo.judge import judge
-from demo.scenes import PHOTO_SIZE
+from demo.requests import InputFiles, Sampling, to_tensor
 from demo.score import CONTROLS, REPORT, cases, control
-from demo.tasks import MULTI_TURN, TASKS
-from gallery.graph import ROOT
+from demo.world.judge import judge
+from demo.world.scenes import PHOTO_SIZE
+from demo.world.tasks import MULTI_TURN, TASKS
+from tools.comfy_server import ComfyServer
+from tools.gallery.graph import ROOT
 
 CASES, SEED = 50, 99  # per task, of scenes that neither training nor the table saw
 MARGIN = 0.12  # two standard deviations of 50 cases
@@ -96,7 +96,7 @@ def test_demo_files_are_in_the_lists_and_come_last(server):
 
 
 def demo(*args, **changes):
-    return subprocess.run([sys.executable, "-m", "demo.run", *map(str, args)], cwd=ROOT, env=os.environ | changes,
+    return subprocess.run([sys.executable, "-m", "demo.page.run", *map(str, args)], cwd=ROOT, env=os.environ | changes,
                           capture_output=True, text=True, encoding="utf-8", timeout=500, check=False)
 
 
@@ -140,8 +140,8 @@ def test_demo_names_what_is_wrong(tmp_path):
 
 def test_training_repeats_and_resumes(tmp_path):
     """Two runs from scratch, the second interrupted: every loss is the same. (The README's command does 200 steps.)"""
-    done = subprocess.run([sys.executable, "-m", "demo.train", "--check", "--steps", "6", "--hidden", "64", "--depth", "1",
-                           "--heads", "2", "--batch", "4", "--fresh", "2", "--fill", "8", "--checkpoint",
+    done = subprocess.run([sys.executable, "-m", "demo.trainer.train", "--check", "--steps", "6", "--hidden", "64",
+                           "--depth", "1", "--heads", "2", "--batch", "4", "--fresh", "2", "--fill", "8", "--checkpoint",
                            str(tmp_path / "never.pt")], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "every loss is the same" in done.stdout and not (tmp_path / "never.pt").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from demo.comfy_server import ComfyServer
+from tools.comfy_server import ComfyServer
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from ace_model.diffusion import ddim, guide
-from ace_model.images import latent_mask, preprocess
+from ace_model.images import preprocess
+from ace_model.masks import latent_mask
 
 REQUESTS = {
     "text to image": ([("a red barn", [], {})], {"width": 48, "height": 64}),
@@ -113,7 +114,7 @@ def test_pth_and_core_loader_give_the_same(run):
 
 def test_decoded_picture_has_the_target_size(server):
     out = server.run(graphs.edit() | graphs.show())
-    assert server.image(out["image"]["images"][0]).size == (64, 48)
+    assert server.image(out["shown"]["images"][0]).size == (64, 48)
 
 
 def test_denoise_starts_from_the_picture(run):
@@ -127,8 +128,8 @@ def test_denoise_starts_from_the_picture(run):
 
 
 def test_nodes_are_listed_with_help(server):
-    for name in ("LoadModel", "LoadTextEncoder", "ConditionUnit", "LongContextUnit", "ConditionTokenizer", "ImageIndicator",
-                 "Sampler", "Guidance", "Scheduler"):
+    for name in ("LoadModel", "LoadTextEncoder", "ConditionUnit", "LongContextUnit", "ConditionTokenizer",
+                 "ImageIndicatorEmbedding", "Sampler", "Guidance", "Scheduler"):
         info = server.object_info(f"ACEEditor{name}")
         assert info["category"] == "ACE Editor" and info["description"] and info["search_aliases"]
         for inputs in info["input"].values():

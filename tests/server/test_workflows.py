@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from ace_model import canvas, examples
 from ace_model.images import fit
-from demo.comfy_server import PACK_NAME, ComfyServer, PromptError, link_folder
-from gallery.api import api_graph
-from gallery.build import workflows
-from gallery.capture import english
-from gallery.graph import ROOT
-from tests import tiny_models
+from ace_model.masks import distance_to, fit_mask
+from ace_model.outpaint import SIDES, add_room
+from starters import pictures
+from tools import tiny_models
+from tools.comfy_server import PACK_NAME, ComfyServer, PromptError, link_folder
+from tools.gallery.api import api_graph
+from tools.gallery.build import workflows
+from tools.gallery.capture import english
+from tools.gallery.graph import ROOT
 
 HELPER = Path(__file__).with_name("tiny_flux_pack")  # tells core the sizes of the small FLUX text encoders
 GRAPHS = {title: api_graph(describe(title)) for title, describe in workflows().items()}
@@ -67,10 +69,10 @@ def expected_size(title: str, graph: dict) -> tuple[int, int]:
     """(width, height) of what a workflow saves: the first picture's, inside the budget unless the rest is put back."""
     if title in SIZES:
         return SIZES[title]
-    first = examples.load(graph[find(graph, "ACEEditorExampleImage")[0]]["inputs"]["picture"])[0]
+    first = pictures.load(graph[find(graph, "ACEEditorExampleImage")[0]]["inputs"]["picture"])[0]
     if title == "Outpainting":
-        room = graph[find(graph, "ACEEditorOutpaintCanvas")[0]]["inputs"]
-        first, _ = canvas.outpaint(first, *(room[side] for side in canvas.SIDES), room["token_budget"], True)
+        room = graph[find(graph, "ACEEditorPadForOutpainting")[0]]["inputs"]
+        first, _ = add_room(first, *(room[side] for side in SIDES), 1024, True)
     height, width = first.shape[1:3]
     return (width, height) if title in KEEPING else fit(height, width, BUDGET)[1][::-1]
 
@@ -93,8 +95,9 @@ def test_workflow_runs(server, title):
     for key in keep:
         result_key = next(k for k in saved if graph[k]["inputs"]["images"] == [key, 0])
         before, after = pixels(server, outputs, "original"), pixels(server, outputs, result_key)
-        mask = canvas.fit_mask(torch.from_numpy(pixels(server, outputs, "mask")[None, ..., 0].copy()), *before.shape[:2])
-        outside = mask[0].numpy() == 0
+        mask = fit_mask(torch.from_numpy(pixels(server, outputs, "mask")[None, ..., 0] / 255.0), *before.shape[:2])
+        reach = graph[key]["inputs"]["grow"] + graph[key]["inputs"]["feather"]
+        outside = (distance_to(mask > 0.5, reach) > reach)[0].numpy()
         assert outside.any() and np.array_equal(before[outside], after[outside])
         assert not np.array_equal(before, after)
 
@@ -102,7 +105,7 @@ def test_workflow_runs(server, title):
 def test_names_and_tooltips_are_those_of_the_nodes(server):
     real = english(server._get("/object_info"))
     written = json.loads((ROOT / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8"))
-    assert real == written, "run: python -m gallery.capture --url ADDRESS, then python -m gallery.help"
+    assert real == written, "run: python -m tools.gallery.capture --url ADDRESS, then python -m tools.gallery.help"
 
 
 def test_masked_workflows_keep_the_rest():
@@ -125,7 +128,7 @@ def solid(value):
 def outpaint(**changes):
     room = {"left": 0.25, "top": 0.25, "right": 0.25, "bottom": 0.25, "token_budget": 1024, "shrink_to_fit": True}
     inputs = {"image": ["picture", 0], **room, **changes}
-    return {"picture": picture(), "bad": {"class_type": "ACEEditorOutpaintCanvas", "inputs": inputs}, "save": save("bad")}
+    return {"picture": picture(), "bad": {"class_type": "ACEEditorPadForOutpainting", "inputs": inputs}, "save": save("bad")}
 
 
 def crop(mask, **changes):
@@ -135,7 +138,7 @@ def crop(mask, **changes):
 
 
 def keep(mask):
-    inputs = {"original": ["picture", 0], "result": ["picture", 0], "mask": ["mask", 0], "feather": 8}
+    inputs = {"original": ["picture", 0], "result": ["picture", 0], "mask": ["mask", 0], "feather": 8, "grow": 8}
     return {"picture": picture(), "mask": mask, "bad": {"class_type": "ACEEditorKeepUntouched", "inputs": inputs},
             "save": save("bad")}
 

@@ -16,17 +16,18 @@ import torch
 from PIL import Image, ImageFilter
 
 from ace_model import diffusion
-from demo import model as tiny
-from demo import photo, run, toys, train, train_autoencoder
-from demo.judge import judge
-from demo.page import Card, Page, Step
-from demo.scenes import PHOTO_SIZE, SIZE, Picture, Scene, Thing, render, render_each, views
-from demo.scenes.drawing import CLASS_COLOURS
-from demo.scenes.world import COLOURS, PLACES
+from demo.page import own_picture, run, toys
+from demo.page.html import Card, Page, Step
 from demo.score import REPORT
-from demo.tasks import MULTI_TURN, TASKS, Sample, Turn, generate, subtasks
-from demo.tasks.batch import frames_of, mask_of
-from gallery.graph import ROOT
+from demo.trainer import model as tiny
+from demo.trainer import train, train_autoencoder
+from demo.world.judge import judge
+from demo.world.scenes import PHOTO_SIZE, SIZE, Picture, Scene, Thing, render, render_each, views
+from demo.world.scenes.drawing import CLASS_COLOURS
+from demo.world.scenes.world import COLOURS, PLACES
+from demo.world.tasks import MULTI_TURN, TASKS, Sample, Turn, generate, subtasks
+from demo.world.tasks.batch import frames_of, mask_of
+from tools.gallery.graph import ROOT
 
 WEIGHTS = ROOT / "demo" / "weights"
 EVERY = [(task, name) for task in TASKS for name in subtasks(task)]
@@ -103,14 +104,14 @@ def write_huge_png(path: Path) -> None:
 
 def test_photo_with_transparency_lies_on_white(tmp_path):
     Image.new("RGBA", (300, 200), (255, 0, 0, 0)).save(tmp_path / "clear.png")
-    loaded = photo.load(tmp_path / "clear.png")
+    loaded = own_picture.load(tmp_path / "clear.png")
     assert loaded.size == (PHOTO_SIZE, PHOTO_SIZE) and loaded.mode == "RGB" and loaded.getextrema() == ((255, 255),) * 3
 
 
 def test_photo_of_16_bits_keeps_its_greys(tmp_path):
     values = np.tile(np.linspace(0, 65535, 256, dtype=np.uint16), (256, 1))
     Image.fromarray(values).save(tmp_path / "deep.png")
-    row = np.asarray(photo.load(tmp_path / "deep.png"))[128, :, 0].astype(int)
+    row = np.asarray(own_picture.load(tmp_path / "deep.png"))[128, :, 0].astype(int)
     assert row[0] <= 2 and row[-1] >= 253 and abs(row[128] - 128) <= 2
 
 
@@ -120,7 +121,7 @@ def test_photo_is_turned_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     image.save(tmp_path / "turned.png", exif=exif)
-    loaded = photo.load(tmp_path / "turned.png")
+    loaded = own_picture.load(tmp_path / "turned.png")
     assert loaded.getpixel((240, 128)) == (255, 255, 255) and loaded.getpixel((16, 128)) == (0, 0, 0)
 
 
@@ -128,7 +129,7 @@ def test_photo_loses_only_its_long_sides(tmp_path):
     image = Image.new("RGB", (400, 200), "blue")
     image.paste("red", (100, 0, 300, 200))
     image.save(tmp_path / "wide.png")
-    assert photo.load(tmp_path / "wide.png").getextrema()[0][0] > 200, "the middle square"
+    assert own_picture.load(tmp_path / "wide.png").getextrema()[0][0] > 200, "the middle square"
 
 
 def test_bad_photos_are_named(tmp_path):
@@ -139,8 +140,8 @@ def test_bad_photos_are_named(tmp_path):
     write_huge_png(tmp_path / "huge.png")
     for name, word in (("text.png", "no picture"), ("cut.jpg", "damaged"), ("huge.png", "100 megapixels"),
                        ("none.png", "no such file"), (".", "no such file")):
-        with pytest.raises(photo.PhotoError, match=word) as error:
-            photo.load(tmp_path / name)
+        with pytest.raises(own_picture.PictureError, match=word) as error:
+            own_picture.load(tmp_path / name)
         assert str(tmp_path / name) in str(error.value)
 
 

@@ -5,30 +5,30 @@ import re
 
 import pytest
 
-from gallery import build, help
-from gallery.api import api_graph
-from gallery.graph import NODES, ROOT, DescriptionError, Workflow
-from gallery.i18n import SPECIAL, escape, unescape
-from gallery.layout import TITLE, arrange
+from tools.gallery import build, help
+from tools.gallery.api import api_graph
+from tools.gallery.graph import NODES, ROOT, DescriptionError, Workflow
+from tools.gallery.i18n import SPECIAL, escape, unescape
+from tools.gallery.layout import TITLE, arrange
 
 FLOWS = {title: describe(title) for title, describe in build.workflows().items()}
 LANGUAGES = ("en", "zh")
 
 
 def test_files_are_as_described():
-    assert not build.stale(build.contents()), "run: python -m gallery.build"
+    assert not build.stale(build.contents()), "run: python -m tools.gallery.build"
 
 
 def test_help_pages_are_as_described():
     stale = [str(path) for path, text in help.pages().items()
              if not path.is_file() or path.read_text(encoding="utf-8") != text]
-    assert not stale, "run: python -m gallery.help"
+    assert not stale, "run: python -m tools.gallery.help"
 
 
 def test_every_node_has_help_and_both_languages():
     names = {name for name in NODES if name.startswith("ACEEditor")}
     english = help.definitions("en")
-    assert set(english) == names, "run: python -m gallery.capture"
+    assert set(english) == names, "run: python -m tools.gallery.capture"
     for language in LANGUAGES:
         texts = help.definitions(language)
         assert set(texts) == names
@@ -85,7 +85,7 @@ def test_workflows_keep_the_house_rules(title):
         for model in node["properties"].get("models", []):
             assert re.fullmatch(r"https://(huggingface\.co|civitai\.com)/.*\.(safetensors|sft|ckpt|pth|pt)", model["url"])
         assert "randomize" not in node["widgets_values"] and "increment" not in node["widgets_values"]
-    assert (ROOT / "workflows" / f"{title}.jpg").is_file(), "run: python -m gallery.thumbnails"
+    assert (ROOT / "workflows" / f"{title}.jpg").is_file(), "run: python -m demo.page.thumbnails"
 
 
 def test_api_graph_unpacks_boxes():
@@ -100,7 +100,7 @@ def test_api_graph_unpacks_boxes():
 
 def test_errors_of_descriptions_name_what_is_wrong():
     flow = Workflow("x")
-    with pytest.raises(DescriptionError, match="gallery.capture"):
+    with pytest.raises(DescriptionError, match="tools.gallery.capture"):
         flow.add("NoSuchNode")
     with pytest.raises(DescriptionError, match="has no input speed"):
         flow.add("ACEEditorSampler", speed=3)

@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ace_model.images import ImageError, as_rgb, check_size, fit, latent_mask, preprocess
+from ace_model.images import ImageError, as_rgb, check_size, fit, preprocess
+from ace_model.masks import latent_mask
 
 
 def test_published_sizes():
@@ -31,31 +32,31 @@ def test_shrinking_matches_pillow():
     y, x = np.mgrid[:150, :210]
     pixels = np.stack([(x * 7 + y * 3) % 256, 128 + 90 * np.sin(x / 9), 255 * (y > x)], -1).astype(np.uint8)
     image, mask = preprocess(torch.from_numpy(pixels) / 255, None, max_tokens=40)
-    h, w = image.shape[1:]
+    h, w = image.shape[:2]
     pillow = np.asarray(Image.fromarray(pixels).resize((w, h), Image.BICUBIC), dtype=np.float32)
-    assert np.abs((image.permute(1, 2, 0).numpy() + 1) * 127.5 - pillow).max() <= 2
-    assert mask.shape == (1, h, w) and mask.min() == 1
+    assert np.abs(image.numpy() * 255 - pillow).max() <= 2
+    assert mask.shape == (h, w) and mask.min() == 1
 
 
-def test_grey_and_alpha_match_pillow():
+def test_gray_and_alpha_match_pillow():
     rgba = np.random.default_rng(1).integers(0, 256, (20, 30, 4), dtype=np.uint8)
     assert np.array_equal(as_rgb(torch.from_numpy(rgba)).numpy(), np.asarray(Image.fromarray(rgba).convert("RGB")))
-    grey = rgba[..., :1]
-    assert np.array_equal(as_rgb(torch.from_numpy(grey)).numpy(), np.asarray(Image.fromarray(grey[..., 0]).convert("RGB")))
+    gray = rgba[..., :1]
+    assert np.array_equal(as_rgb(torch.from_numpy(gray)).numpy(), np.asarray(Image.fromarray(gray[..., 0]).convert("RGB")))
 
 
 def test_mask_threshold_is_128_of_255():
     mask = torch.full((32, 32), 128 / 255)
     mask[0, 0] = 129 / 255
     selected = preprocess(torch.rand(32, 32, 3), mask, 1024)[1]
-    assert selected.sum() == 1 and selected[0, 0, 0] == 1
+    assert selected.sum() == 1 and selected[0, 0] == 1
 
 
 def test_mask_of_another_size_is_resized_by_nearest():
     small = torch.zeros(4, 4)
     small[0, :] = 1
     selected = preprocess(torch.rand(64, 64, 3), small, 1024)[1]
-    assert torch.equal(selected[0], small.repeat_interleave(16, 0).repeat_interleave(16, 1))
+    assert torch.equal(selected, small.repeat_interleave(16, 0).repeat_interleave(16, 1))
 
 
 @pytest.mark.parametrize("mask", [None, torch.zeros(64, 64), torch.zeros(32, 32)])
@@ -63,20 +64,20 @@ def test_no_mask_means_everywhere_and_is_never_blanked(mask):
     picture = torch.rand(32, 32, 3)
     image, selected = preprocess(picture, mask, 1024, blank=True)
     assert selected.min() == 1
-    assert torch.allclose(image, picture.permute(2, 0, 1) * 2 - 1)
+    assert torch.equal(image, picture)
 
 
 def test_blanking_blackens_under_the_mask_and_nothing_else():
     picture, mask = torch.rand(32, 32, 3), torch.zeros(32, 32)
     mask[:, 16:] = 1
     image, _ = preprocess(picture, mask, 1024, blank=True)
-    assert (image[:, :, 16:] == -1).all()
-    assert torch.equal(image[:, :, :16], picture.permute(2, 0, 1)[:, :, :16] * 2 - 1)
+    assert (image[:, 16:] == 0).all()
+    assert torch.equal(image[:, :16], picture[:, :16])
 
 
-def test_latent_mask_takes_the_centre_pixel_of_each_cell():
-    mask = torch.zeros(1, 16, 16)
-    mask[0, 4, 4] = 1
+def test_latent_mask_takes_the_center_pixel_of_each_cell():
+    mask = torch.zeros(16, 16)
+    mask[4, 4] = 1
     assert latent_mask(mask).tolist() == [[[1, 0], [0, 0]]]
 
 

@@ -5,6 +5,7 @@ import torch
 
 from ace_model.images import ImageError
 from ace_model.lcu import ConditionUnit, LCUError, LongContextUnit, name_image
+from ace_model.masks import MaskError
 
 
 def picture(height=32, width=48):
@@ -131,13 +132,13 @@ def test_blanking_with_a_second_image_without_mask_is_fine():
 def test_broken_pictures_are_named():
     bad = picture()
     bad[3, 4, 0] = float("nan")
-    with error("image1 holds values that are not numbers", ImageError):
+    with error("image1 contains values that are not numbers", ImageError):
         ConditionUnit("{image}", [picture(), bad])
     with error(r"image has shape \(2, 32, 48, 3\)", ImageError):
         ConditionUnit("{image}", [torch.rand(2, 32, 48, 3)])
-    with error("image is 48×8 pixels: at least 16×16", ImageError):
+    with error("image is 48×8 pixels: it must be at least 16×16", ImageError):
         ConditionUnit("{image}", [picture(8, 48)])
-    with error("mask has shape", ImageError):
+    with error("mask has shape", MaskError):
         ConditionUnit("{image}", [picture()], [torch.rand(1, 32, 48)])
     with error("1 masks for 0 images"):
         ConditionUnit("x", [], [box_mask()])

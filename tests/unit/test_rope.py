@@ -14,10 +14,10 @@ def angles(position, head_width):
 
 
 def test_against_complex_multiplication():
-    layout, width = ((3, 5), (2, 4), (4, 1)), 72
-    positions = [(f, r, c) for f, (rows, columns) in enumerate(layout) for r in range(rows) for c in range(columns)]
+    grids, width = ((3, 5), (2, 4), (4, 1)), 72
+    positions = [(f, r, c) for f, (rows, columns) in enumerate(grids) for r in range(rows) for c in range(columns)]
     x = torch.randn(1, 2, len(positions), width, generator=torch.Generator().manual_seed(0))
-    turned = rotate(x, rotary_tables(layout, width)).numpy()
+    turned = rotate(x, rotary_tables(grids, width)).numpy()
     pairs = x.numpy().astype(np.float64).reshape(1, 2, len(positions), width // 2, 2)
     expected = (pairs[..., 0] + 1j * pairs[..., 1]) * np.exp(1j * np.stack([angles(p, width) for p in positions]))
     assert np.abs(turned[..., 0::2] - expected.real).max() < 1e-5

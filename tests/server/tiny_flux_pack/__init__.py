@@ -11,7 +11,7 @@ import comfy.utils
 import folder_paths
 from safetensors.torch import save_file
 
-SIZES = Path(__file__).resolve().parents[2] / "tiny_flux.py"
+SIZES = Path(__file__).resolve().parents[3] / "tools" / "tiny_flux.py"
 spec = importlib.util.spec_from_file_location("tiny_flux", SIZES)
 tiny_flux = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tiny_flux)

@@ -1,0 +1,73 @@
+"""Masks: what they select, at which size, and what the model reads of them (spec: ACE-0.6B image preprocessing).
+
+A mask is (H, W) or (B, H, W) in [0, 1], white = edit here, as in ComfyUI. No mask, or one that selects nothing, means
+everywhere: Load Image gives a black 64×64 mask to a picture without alpha.
+"""
+
+import logging
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class MaskError(ValueError):
+    """A mask that cannot be used."""
+
+
+def check_mask(mask: Tensor | None, name: str) -> None:
+    """Raise MaskError unless `mask` is None or a finite (H, W) picture."""
+    if mask is None:
+        return
+    if mask.ndim != 2:
+        raise MaskError(f"{name} has shape {tuple(mask.shape)}; expected one mask (height, width).")
+    if not torch.isfinite(mask).all():
+        raise MaskError(f"{name} contains values that are not numbers (NaN or infinity).")
+
+
+def selected(mask: Tensor) -> Tensor:
+    """The pixels that a mask selects, bool: above 128 of 255, the reference's threshold."""
+    return mask * 255 > 128
+
+
+def is_partial(mask: Tensor | None) -> bool:
+    """True if the mask selects some pixels and leaves others."""
+    if mask is None:
+        return False
+    chosen = selected(mask)
+    return bool(chosen.any()) and not bool(chosen.all())
+
+
+def everywhere_if_empty(chosen: Tensor) -> Tensor:
+    """(B, H, W) bool; an item that selects nothing selects everything."""
+    return chosen | ~chosen.flatten(1).any(dim=1)[:, None, None]
+
+
+def fit_mask(mask: Tensor, height: int, width: int, name: str = "mask", image: str = "image") -> Tensor:
+    """(…, h, w) → (…, height, width), nearest. Logs a warning that names both if a mask that selects something is resized."""
+    if mask.shape[-2:] == (height, width):
+        return mask
+    if selected(mask).any():
+        logging.warning("ACE Editor: %s is %d×%d pixels, %s is %d×%d: the mask is resized to fit.", name,
+                        mask.shape[-1], mask.shape[-2], image, width, height)
+    flat = mask.reshape(-1, 1, *mask.shape[-2:])
+    return F.interpolate(flat.float(), (height, width), mode="nearest-exact").reshape(*mask.shape[:-2], height, width)
+
+
+def latent_mask(mask: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    """(h, w) pixels of 0 and 1 → (1, h/8, w/8) latent cells, nearest; size: of another latent than the mask's own."""
+    size = size or (mask.shape[-2] // 8, mask.shape[-1] // 8)
+    return F.interpolate(mask[None, None].float(), size=size, mode="nearest-exact")[0]
+
+
+def distance_to(chosen: Tensor, reach: int) -> Tensor:
+    """(B, H, W) bool → (B, H, W): 0 on selected pixels, else the distance to the nearest one, at most reach + 1.
+
+    Counted in pixels along rows, columns and diagonals alike, so that a mask grows as a square does.
+    """
+    reached = chosen[:, None].float()
+    distance = (reach + 1) - reached
+    for _ in range(reach):
+        reached = F.max_pool2d(F.max_pool2d(reached, (3, 1), 1, (1, 0)), (1, 3), 1, (0, 1))  # one pixel wider
+        distance -= reached
+    return distance[:, 0]

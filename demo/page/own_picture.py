@@ -1,0 +1,62 @@
+"""A user's photograph → a picture that the demo model can take: upright, RGB, square, 256 pixels."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..world.scenes import PHOTO_SIZE
+
+MEGAPIXELS = 100  # more is refused: decoding would take gigabytes
+
+
+class PictureError(ValueError):
+    """What is wrong with a file and the way out."""
+
+
+def load(path: Path) -> Image.Image:
+    """RGB of PHOTO_SIZE × PHOTO_SIZE: EXIF rotation applied, 16 bits reduced to 8, transparency on white, the middle square.
+
+    Raises PictureError for what is no picture, damaged or over MEGAPIXELS.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PictureError(f"--image {path}: there is no such file.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as opened:
+                check_size(path, opened.size)
+                return square(flat(ImageOps.exif_transpose(opened)))
+    except UnidentifiedImageError:
+        raise PictureError(f"--image {path}: this is no picture that can be read; give a PNG, JPEG or WebP file.") from None
+    except Image.DecompressionBombError:
+        raise PictureError(f"--image {path}: over {MEGAPIXELS} megapixels; save it smaller.") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, PictureError):
+            raise
+        raise PictureError(f"--image {path}: the file is damaged ({error}); save it again from the original.") from None
+
+
+def check_size(path: Path, size: tuple[int, int]) -> None:
+    if size[0] * size[1] > MEGAPIXELS * 1e6:
+        raise PictureError(f"--image {path}: {size[0]}×{size[1]} pixels are over {MEGAPIXELS} megapixels; save it smaller.")
+
+
+def flat(image: Image.Image) -> Image.Image:
+    """8 bits, RGB, transparency on white."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values = np.asarray(image, dtype=np.float64)
+        full = 65535 if values.max(initial=0) > 255 else 255
+        image = Image.fromarray((values / full * 255).clip(0, 255).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def square(image: Image.Image) -> Image.Image:
+    return ImageOps.fit(image, (PHOTO_SIZE, PHOTO_SIZE), Image.Resampling.LANCZOS)

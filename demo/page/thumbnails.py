@@ -1,0 +1,102 @@
+"""Draws workflows/<title>.jpg, the pictures in ComfyUI's template browser: `python -m demo.page.thumbnails`.
+
+Each shows what goes in and what is asked for, as a case of the same task in the demo model's toy world with its exact
+answer (demo/world/tasks). They say what a workflow does, not how well the published model does it.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from random import Random
+
+from PIL import Image, ImageDraw
+
+from tools.gallery.build import workflows
+from tools.gallery.graph import ROOT
+
+from ..world.scenes.render import SIZE, Picture, render, to_image
+from ..world.tasks import Region, Sample, generate
+
+ANALYSIS, CONTROL, SEMANTIC, ELEMENT = ("visual analysis", "controllable generation", "semantic editing", "element editing")
+REPAINT, LAYER, REFERENCE, TURNS = "repainting", "layer editing", "reference generation", "multi-turn"
+CASES: dict[str, tuple[str, str, int]] = {  # title: (task, subtask, seed)
+    "Text to image": ("text-guided generation", "text to image", 5),
+    "Start here": (SEMANTIC, "colour", 3), "Image analysis": (ANALYSIS, "depth", 2),
+    "Controllable generation": (CONTROL, "from edge", 4), "Face edit": (SEMANTIC, "expression", 2),
+    "General edit": (SEMANTIC, "background", 8), "Style from a second image": (SEMANTIC, "style of a picture", 3),
+    "Add an object": (ELEMENT, "add object", 4), "Remove an object": (ELEMENT, "remove object", 1),
+    "Replace an object": (ELEMENT, "replace object", 6), "Write text": (ELEMENT, "add text", 2),
+    "Remove text": (ELEMENT, "remove text", 3), "Inpainting": (REPAINT, "inpainting", 21),
+    "Inpaint a detail of a large picture": (REPAINT, "inpainting", 31), "Outpainting": (REPAINT, "outpainting", 3),
+    "Fuse layers": (LAYER, "fuse layers", 2), "Split layers": (LAYER, "split object", 4),
+    "Reference generation": (REFERENCE, "multi-reference", 3), "Try-on": (REFERENCE, "try-on", 2),
+    "Conversation in three turns": (TURNS, "colour of earlier", 5), "Refine with FLUX": (CONTROL, "deblur", 3),
+    "ACE++ Portrait": (REFERENCE, "face", 2), "ACE++ Subject": (REFERENCE, "subject in a setting", 3),
+    "ACE++ Place an object": (LAYER, "fuse layers", 7), "ACE++ Logo": (ELEMENT, "add text", 5),
+    "ACE++ Try-on": (REFERENCE, "try-on", 4), "ACE++ Try-on with Redux": (REFERENCE, "try-on", 9),
+    "ACE++ Face swap": (REFERENCE, "face", 6), "ACE++ Several references": (REFERENCE, "multi-reference", 8),
+    "ACE++ Local editing": (SEMANTIC, "colour", 7), "ACE++ Regional repaint": (REPAINT, "inpainting", 6),
+    "ACE++ Super-resolution": (CONTROL, "deblur", 9), "ACE++ Recolour": (CONTROL, "colourise", 2),
+    "ACE++ Depth-guided": (CONTROL, "from depth", 3), "ACE++ Contour-guided": (CONTROL, "from contour", 5),
+    "ACE++ in a conversation": (TURNS, "the same again", 4),
+}
+SIDE, LARGE, EDGE = 480, 264, 10  # pixels of the whole, of a picture, of the margin
+GROUND, INK, MASK = (30, 32, 38), (245, 179, 1), (255, 0, 200)
+
+
+def thumbnail(sample: Sample) -> Image.Image:
+    """Square, as the template browser shows it: condition pictures top left, the answer bottom right. Masks are tinted."""
+    inputs = [tint(picture, turn.region(i), turn.blank) for turn in sample.turns for i, picture in enumerate(turn.pictures)]
+    canvas = Image.new("RGB", (SIDE, SIDE), GROUND)
+    answer = enlarge(to_image(render([sample.target])[0]), LARGE if inputs else SIDE - 2 * EDGE)
+    cell = LARGE if len(inputs) == 1 else (LARGE - EDGE) // 2
+    for i, picture in enumerate(inputs[:4]):
+        canvas.paste(enlarge(picture, cell), (EDGE + (i % 2) * (cell + EDGE), EDGE + (i // 2) * (cell + EDGE)))
+    corner = SIDE - EDGE - answer.width
+    draw = ImageDraw.Draw(canvas)
+    draw.rectangle((corner - 6, corner - 6, SIDE, SIDE), fill=GROUND)
+    canvas.paste(answer, (corner, corner))
+    if inputs:
+        x, y = SIDE - EDGE - LARGE // 2, EDGE + LARGE // 3
+        draw.line(((EDGE + LARGE + 14, y), (x, y), (x, corner - 26)), fill=INK, width=9, joint="curve")
+        draw.polygon(((x, corner - 8), (x - 18, corner - 32), (x + 18, corner - 32)), fill=INK)
+    return canvas
+
+
+def tint(picture: Picture, region: Region | None, blank: bool) -> Image.Image:
+    """The picture with its mask; what the model does not get to see is covered."""
+    shown = to_image(render([picture])[0])
+    if region is None:
+        return shown
+    cover = 230 if blank else 110
+    mask = Image.new("L", shown.size, cover if region.outside else 0)
+    ImageDraw.Draw(mask).rectangle([region.box[0], region.box[1], region.box[2] - 1, region.box[3] - 1],
+                                   fill=0 if region.outside else cover)
+    return Image.composite(Image.new("RGB", shown.size, MASK), shown, mask)
+
+
+def enlarge(picture: Image.Image, side: int) -> Image.Image:
+    """Whole multiples first, so that edges of the 128-pixel world stay crisp."""
+    big = picture.resize((SIZE * 4, SIZE * 4), Image.Resampling.NEAREST)
+    return big.resize((side, side), Image.Resampling.LANCZOS)
+
+
+def case(title: str) -> Sample:
+    """The toy case of a workflow, the first by daylight from its seed on. KeyError names a workflow that has none."""
+    if title not in CASES:
+        raise KeyError(f"{title} has no thumbnail: add its toy case to CASES in demo/page/thumbnails.py")
+    task, subtask, seed = CASES[title]
+    cases = (generate(Random(number), task, subtask) for number in range(seed, seed + 500))  # some subtasks always relight
+    return next(one for one in cases if all(p.scene and p.scene.light == "day" for p in (*one.pictures, one.target)))
+
+
+def main(folder: Path = ROOT / "workflows") -> int:
+    for title in workflows():
+        thumbnail(case(title)).save(folder / f"{title}.jpg", quality=88)
+    print(f"{len(workflows())} thumbnails in {folder.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

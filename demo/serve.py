@@ -1,0 +1,38 @@
+"""A ComfyUI with this pack, to use in the browser: `python dev.py serve [--demo]`."""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from tools.comfy_server import ComfyServer, require_free
+
+from .page.toys import write_pictures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="dev.py serve", description=__doc__)
+    parser.add_argument("folder", type=Path, help="base directory, which gets models/, input/ and output/")
+    parser.add_argument("--port", type=int, default=8188, help="port to listen on (default 8188)")
+    parser.add_argument("--demo", action="store_true", help="put pictures of the demo model's toy world into input/")
+    options = parser.parse_args()
+    try:
+        require_free(options.port)
+    except ValueError as error:
+        parser.error(str(error))
+    server = ComfyServer(options.folder, port=options.port)
+    if options.demo:
+        write_pictures(options.folder / "input")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # however this ends, ComfyUI ends with it
+    try:
+        server.start(show_log=True)
+        print(f"\nComfyUI with this pack: {server.url}   (Ctrl-C stops it)", flush=True)
+        if options.demo:
+            print("Open Templates → comfyui-ace-editor → Start here. Load Image has more toy pictures.", flush=True)
+        sys.exit(server.process.wait())
+    except KeyboardInterrupt:
+        server.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""How the demo model is made: its text encoder, autoencoder and network, and their trainers."""

@@ -1,0 +1,85 @@
+"""Text-guided generation, visual analysis, and its inverse, controllable generation."""
+
+from dataclasses import replace
+from random import Random
+
+from ..scenes import Picture, Scene, photographs, random_scene
+from . import words
+from .base import ANALYSIS, CONTROL, GENERATION, Turn, subtask
+
+MAPS = {"segmentation": ("segmentation [map|]", "segments", "colour-coded segmentation", "segmentation"),
+        "depth": ("depth [map|]", "distances as a depth map", "depth map"),
+        "pose": ("pose [map|]", "skeleton", "body pose"),
+        "scribble": ("scribble", "doodle"),
+        "contour": ("contour [map|]", "contours", "outline drawing", "contours"),
+        "edge": ("edge map", "edges", "canny edges", "edge map"),
+        "mosaic": ("mosaic [version|]", "mosaic"),
+        "blur": ("blur", "blurred version"),
+        "grayscale": ("grayscale version", "gray version", "black and white version", "grayscale version")}
+FROM_PHOTOS = ("depth", "scribble", "contour", "edge", "mosaic", "blur", "grayscale")
+PHOTO_SHARE = 0.7
+
+
+def random_photo(rng: Random) -> Picture | None:
+    """A crop of a training photograph, or None if there is none or the dice say a scene."""
+    count = len(photographs.load())
+    if not count or rng.random() > PHOTO_SHARE:
+        return None
+    return Picture(photo=rng.randrange(count), crop=(rng.random(), rng.random(), rng.random()))
+
+
+@subtask(GENERATION, "text to image")
+def text_to_image(rng: Random):
+    scene = random_scene(rng)
+    text = say_caption(rng, scene)
+    return Turn(text), Picture(scene)
+
+
+def say_caption(rng: Random, scene: Scene) -> str:
+    return words.say(rng, "<caption>", "[draw|paint|generate|show] <caption>", "a picture of <caption>",
+                     caption=words.caption(rng, scene))
+
+
+def analyse(view: str, rng: Random):
+    photo = random_photo(rng) if view in FROM_PHOTOS else None
+    source = photo or Picture(random_scene(rng, "figure" if view == "pose" else None))
+    name = words.say(rng, *MAPS[view])
+    text = words.say(rng, "<map> of {image}", "[show|draw|give me|make] the <map> of {image}", "the <map> of {image}, please",
+                     "[extract|compute|get] the <map> [from|of] {image}", "turn {image} into its <map>",
+                     "{image} what is its <map>?", "{image} <map>", map=name)
+    return Turn(text, (source,)), replace(source, view=view)
+
+
+def control(view: str, rng: Random):
+    """A picture from its map and a caption."""
+    scene = random_scene(rng, "figure" if view == "pose" else None)
+    name = words.say(rng, *MAPS[view])
+    text = words.say(rng, '[make|paint|generate|draw] a picture from the <map> {image}: <caption>',
+                     'from the <map> {image} [make|generate] "<caption>"', '{image} is a <map>. Show <caption>',
+                     "follow the <map> {image} and [paint|draw] <caption>", map=name, caption=words.caption(rng, scene))
+    return Turn(text, (Picture(scene, view),)), Picture(scene)
+
+
+def restore(view: str, templates: tuple[str, ...], rng: Random):
+    """The picture behind a blurred, noisy or grey one; of photographs too, then without a caption."""
+    photo = random_photo(rng)
+    if photo:
+        text = words.say(rng, *templates)
+        source = replace(photo, view=view, seed=rng.getrandbits(31))
+        return Turn(text, (source,)), photo
+    scene = random_scene(rng)
+    text = words.say(rng, *templates) + words.say(rng, ": <caption>", caption=words.caption(rng, scene))
+    return Turn(text, (Picture(scene, view, rng.getrandbits(31)),)), Picture(scene)
+
+
+for _view in MAPS:
+    subtask(ANALYSIS, _view)(lambda rng, view=_view: analyse(view, rng))
+for _view in ("segmentation", "depth", "pose", "scribble", "contour", "edge", "mosaic"):
+    subtask(CONTROL, f"from {_view}")(lambda rng, view=_view: control(view, rng))
+for _name, _view, _templates in (
+        ("colourise", "grayscale", ("[colourise|colour] {image}", "[add|give] [colours|colour] to {image}",
+                                    "turn gray {image} into colour")),
+        ("deblur", "blur", ("deblur {image}", "[sharpen|make sharp] {image}", "remove the blur [from|in] {image}")),
+        ("denoise", "noisy", ("denoise {image}", "[remove|take away] the noise [from|in] {image}",
+                              "clean up the noisy {image}"))):
+    subtask(CONTROL, _name)(lambda rng, view=_view, templates=_templates: restore(view, templates, rng))

@@ -1,0 +1,75 @@
+"""Small graphs whose only use is to be drawn: how each node is wired in the help pages."""
+
+from ..graph import Workflow
+from ..models import DIT, T5, VAE
+
+
+def ours() -> Workflow:
+    """One turn through the pack's own sampler."""
+    flow = Workflow("Wiring")
+    model = flow.add("ACEEditorLoadModel", model_name=DIT.name)
+    clip = flow.add("ACEEditorLoadTextEncoder", text_encoder_name=T5.name)
+    vae = flow.add("VAELoader", vae_name=VAE.name)
+    picture = flow.add("LoadImage", image="picture.png")
+    unit = flow.add("ACEEditorConditionUnit", instruction="{image} …", images=[picture["IMAGE"]], masks=[picture["MASK"]])
+    earlier = flow.add("ACEEditorLongContextUnit", unit=flow.add("ACEEditorConditionUnit"))
+    lcu = flow.add("ACEEditorLongContextUnit", unit=unit, history=earlier)
+    flow.nodes.remove(earlier)
+    flow.nodes.append(earlier)  # the picture shows the turn that has a history
+    tokens = flow.add("ACEEditorConditionTokenizer", lcu=lcu, clip=clip, vae=vae)
+    indicator = flow.add("ACEEditorImageIndicatorEmbedding", tokens=tokens)
+    latent = flow.add("ACEEditorSampler", model=model, positive=indicator["positive"], negative=indicator["negative"],
+                      latent=indicator["latent"])
+    flow.add("SaveImage", images=flow.add("VAEDecode", samples=latent, vae=vae))
+    return flow
+
+
+def core() -> Workflow:
+    """The same model through core's sampler nodes."""
+    flow = Workflow("Wiring with core's samplers")
+    model = flow.add("UNETLoader", unet_name=DIT.name, weight_dtype="default")
+    indicator = flow.add("ACEEditorImageIndicatorEmbedding")
+    guider = flow.add("CFGGuider", model=flow.add("ACEEditorGuidance", model=model), positive=indicator["positive"],
+                      negative=indicator["negative"], cfg=4.5)
+    flow.add("SamplerCustomAdvanced", noise=flow.add("RandomNoise"), guider=guider, latent_image=indicator["latent"],
+             sampler=flow.add("KSamplerSelect", sampler_name="euler"), sigmas=flow.add("ACEEditorScheduler", model=model))
+    return flow
+
+
+def keep() -> Workflow:
+    """Crop around the mask, edit, put back."""
+    flow = Workflow("Wiring of a masked edit")
+    picture = flow.add("ACEEditorExampleImage", picture="cat.jpg")
+    crop = flow.add("ACEEditorCropAroundMask", image=picture["image"], mask=picture["mask"])
+    flow.add("ACEEditorConditionUnit", images=[crop["image"]], masks=[crop["mask"]],
+             instruction=flow.add("ACEEditorInstruction", task="Repainting: inpainting", what="…"))
+    result = flow.add("VAEDecode")
+    kept = flow.add("ACEEditorKeepUntouched", original=picture["image"], result=result, mask=picture["mask"],
+                    window=crop["window"])
+    flow.add("SaveImage", images=kept)
+    return flow
+
+
+def outpaint() -> Workflow:
+    flow = Workflow("Wiring of outpainting")
+    padded = flow.add("ACEEditorPadForOutpainting", image=flow.add("LoadImage", image="picture.png")["IMAGE"])
+    flow.add("ACEEditorConditionUnit", images=[padded["image"]], masks=[padded["mask"]], blank_masked=True)
+    flow.add("ACEEditorKeepUntouched", original=padded["image"], result=flow.add("VAEDecode"), mask=padded["mask"])
+    return flow
+
+
+def plus() -> Workflow:
+    """ACE++ on FLUX.1-Fill."""
+    flow = Workflow("Wiring of ACE++")
+    reference, picture = (flow.add("LoadImage", image="picture.png") for _ in range(2))
+    canvas = flow.add("ACEEditorPlusCanvas", references=[reference["IMAGE"]], image=picture["IMAGE"], mask=picture["MASK"])
+    conditioning = flow.add("ACEEditorPlusConditioning", model=flow.add("LoraLoaderModelOnly", lora_name="…"),
+                            positive=flow.add("FluxGuidance", guidance=50.0), vae=flow.add("VAELoader", vae_name="…"),
+                            canvas=canvas["canvas"], mask=canvas["mask"])
+    flow.add("KSampler", positive=conditioning["positive"], negative=conditioning["negative"],
+             latent_image=conditioning["latent"], sampler_name="euler", scheduler="simple")
+    crop = flow.add("ACEEditorPlusCropResult", image=flow.add("VAEDecode"), layout=canvas["layout"])
+    kept = flow.add("ACEEditorKeepUntouched", original=picture["IMAGE"], result=crop["image"], window=crop["window"],
+                    mask=picture["MASK"])
+    flow.add("SaveImage", images=kept)
+    return flow

@@ -1,0 +1,96 @@
+"""Writes js/docs: a help page and a picture of the wiring for every node of the pack: `python -m tools.gallery.help`.
+
+A page is the node's own description and tooltips (from locales/) and what gallery/notes/<NodeId>.md adds: tips and errors.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from .descriptions import wiring
+from .draw import neighbourhood, svg
+from .graph import NODES, ROOT
+from .i18n import deep, unescape
+
+NOTES = Path(__file__).with_name("notes")
+DOCS = ROOT / "js" / "docs"
+HEADINGS = {"en": ("Wiring", "Inputs", "Outputs", "default"), "zh": ("连线", "输入", "输出", "默认值")}
+CORE_NAMES = {"VAELoader": "Load VAE", "VAEDecode": "VAE Decode", "VAEEncode": "VAE Encode", "LoadImage": "Load Image",
+              "SaveImage": "Save Image", "PreviewImage": "Preview Image", "UNETLoader": "Load Diffusion Model",
+              "CFGGuider": "CFGGuider", "SamplerCustomAdvanced": "SamplerCustomAdvanced", "RandomNoise": "RandomNoise",
+              "KSamplerSelect": "KSamplerSelect", "KSampler": "KSampler", "FluxGuidance": "FluxGuidance",
+              "LoraLoaderModelOnly": "Load LoRA (Model)"}
+
+
+def definitions(language: str) -> dict[str, dict]:
+    """What locales/ says about every node, in plain text."""
+    return deep(unescape, json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8")))
+
+
+def pages() -> dict[Path, str]:
+    """{path: text} of every page and picture."""
+    out = {}
+    for language in HEADINGS:
+        for name, about in definitions(language).items():
+            path = DOCS / f"{name}.md" if language == "en" else DOCS / name / f"{language}.md"
+            out[path] = page(name, about, language)
+    names = CORE_NAMES | {name: about["display_name"] for name, about in definitions("en").items()}
+    for name in definitions("en"):
+        out[DOCS / "wiring" / f"{name}.svg"] = svg(graph_with(name), name, names)
+    return out
+
+
+def graph_with(name: str):
+    """The first of the wiring graphs that has the node. Raises LookupError."""
+    for make in (value for value in vars(wiring).values() if callable(value) and value.__module__ == wiring.__name__):
+        flow = make()
+        if any(node.type == name for node in flow.nodes):
+            neighbourhood(flow, name)
+            return flow
+    raise LookupError(f"gallery/descriptions/wiring.py shows {name} nowhere")
+
+
+def page(name: str, about: dict, language: str) -> str:
+    drawn, inputs, outputs, default = HEADINGS[language]
+    note = NOTES / (f"{name}.md" if language == "en" else f"{name}.{language}.md")
+    parts = [f"# {about['display_name']}", about["description"], f"## {drawn}", f"![{drawn}](wiring/{name}.svg)"]
+    lines = [entry_line(entry.get("name", key), kind_of(name, key), default_of(name, key, default), entry)
+             for key, entry in about.get("inputs", {}).items()]
+    parts += [f"## {inputs}", "\n".join(lines)]
+    lines = [entry_line(entry["name"], NODES[name]["outputs"][int(i)]["type"], "", entry)
+             for i, entry in about.get("outputs", {}).items()]
+    parts += [f"## {outputs}", "\n".join(lines)]
+    if note.is_file():
+        parts.append(note.read_text(encoding="utf-8").strip())
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def entry_line(label: str, kind: str, default: str, entry: dict) -> str:
+    """A list, not a table: the page's help panel is narrow."""
+    return f"- **{label}** · {kind.lower()}{default}: {entry.get('tooltip', '')}"
+
+
+def kind_of(name: str, key: str) -> str:
+    known = NODES[name]
+    if key in known["grows"]:
+        return f"{known['grows'][key]['type']}, {len(known['grows'][key]['names'])}×"
+    return next((slot["type"] for slot in known["inputs"] if slot["name"] == key), "")
+
+
+def default_of(name: str, key: str, word: str) -> str:
+    value = next((widget["default"] for widget in NODES[name]["widgets"] if widget["name"] == key), None)
+    return "" if value in (None, "") else f" · {word} {str(value).lower() if isinstance(value, bool) else value}"
+
+
+def main() -> int:
+    for path, text in pages().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    print(f"{len(pages())} files in {DOCS.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
