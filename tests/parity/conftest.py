@@ -36,7 +36,8 @@ def pack(comfy):
     module = importlib.util.module_from_spec(spec)
     sys.modules["ace_pack"] = module
     spec.loader.exec_module(module)
-    from ace_pack.ace_model.comfyui import conditioning, loader, model, sampling, text
+    from ace_pack.ace_model.comfyui import conditioning, loader, model, register, sampling, text
+    register()
     return SimpleNamespace(conditioning=conditioning, loader=loader, model=model, sampling=sampling, text=text)
 
 
@@ -52,6 +53,21 @@ def relative(given, expected):
     return ((given.float().cpu() - expected).norm() / expected.norm()).item()
 
 
+WORST: dict[str, float] = {}  # {what was compared: the largest relative error}, for the summary
+
+
+def close(what, given, expected, limit):
+    """Assert a relative error within the limit, and remember the largest."""
+    error = relative(given, expected)
+    WORST[what] = max(error, WORST.get(what, 0))
+    assert error <= limit, f"{what}: {error:.1e}"
+
+
 @pytest.fixture(scope="session")
 def golden():
-    return SimpleNamespace(load=load_golden, relative=relative, model=GOLDEN / "ace_tiny.safetensors")
+    return SimpleNamespace(load=load_golden, relative=relative, close=close, model=GOLDEN / "ace_tiny.safetensors")
+
+
+def pytest_terminal_summary(terminalreporter):
+    for what, error in WORST.items():
+        terminalreporter.write_line(f"largest relative error against the authors' numbers, {what}: {error:.1e}")

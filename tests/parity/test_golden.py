@@ -11,6 +11,7 @@ from ace_model.masks import latent_mask
 
 CASES = ["text_to_image", "edit_one", "edit_masked", "two_references", "three_turn_history"]
 VAE_SCALE = 0.18215
+FORWARD, SAMPLES = 1e-5, 1e-4  # limits, with room for other processors: on the one they were set on it is 5e-7 and 1e-6
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +56,8 @@ class Case:
 @torch.inference_mode()
 def test_forward(name, tensors, network, golden):
     case, t = Case(tensors, name), torch.tensor([617])
-    assert golden.relative(case.eps(network, case.positive, case.x, t), case.get("eps_t617")) <= 1e-4
-    assert golden.relative(case.eps(network, case.negative, case.x, t), case.get("eps_negative_t617")) <= 1e-4
+    golden.close("forward pass", case.eps(network, case.positive, case.x, t), case.get("eps_t617"), FORWARD)
+    golden.close("forward pass", case.eps(network, case.negative, case.x, t), case.get("eps_negative_t617"), FORWARD)
 
 
 @pytest.mark.parametrize("steps", [4, 20, 50])
@@ -73,7 +74,7 @@ def test_own_ddim(name, steps, tensors, network, golden):
     case = Case(tensors, name)
     given = ddim(lambda x, t: guide(case.eps(network, case.positive, x, t), case.eps(network, case.negative, x, t)),
                  case.x, steps)
-    assert golden.relative(given, case.get(f"sample_ddim{steps}_cfg4.5_rescale0.5")) <= 2e-3
+    golden.close("samples, own DDIM", given, case.get(f"sample_ddim{steps}_cfg4.5_rescale0.5"), SAMPLES)
 
 
 @pytest.mark.parametrize("loader", ["Load ACE Model", "Load Diffusion Model"])
@@ -99,7 +100,7 @@ def test_samples_inside_comfyui(name, steps, sampler, loader, tensors, comfy, pa
         guider.set_conds(positive, negative)
         guider.set_cfg(4.5)
         given = guider.sample(case.x, latent, comfy.samplers.sampler_object("euler"), schedule, disable_pbar=True)
-    assert golden.relative(given * VAE_SCALE, case.get(f"sample_ddim{steps}_cfg4.5_rescale0.5")) <= 2e-3
+    golden.close("samples in ComfyUI", given * VAE_SCALE, case.get(f"sample_ddim{steps}_cfg4.5_rescale0.5"), SAMPLES)
 
 
 def test_preprocessing(golden):

@@ -1,0 +1,43 @@
+"""The rooms of docs/design.md: arrows go one way, and only two rooms know ComfyUI."""
+
+import sys
+
+import pytest
+
+from tools.house import allowed, files, graph, imports
+
+CORE = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "latent_preview", "node_helpers", "server", "execution"}
+BROUGHT = {"torch", "einops", "safetensors", "numpy", "PIL", "transformers"}  # by ComfyUI's own requirements
+DOORS = ("nodes/", "ace_model/comfyui/")
+INSTALLED = [name for name in files() if name.startswith(("nodes/", "ace_model/", "starters/"))]
+
+
+def roots(name: str) -> set[str]:
+    return {module.split(".")[0] for module in imports(name)}
+
+
+def test_the_table_has_no_circle():
+    """Rooms can be put in an order in which each imports only rooms before it."""
+    left, done = allowed(), set()
+    while left:
+        free = {room for room, may in left.items() if may <= done}
+        assert free, f"these import each other: {left}"
+        done |= free
+        left = {room: may for room, may in left.items() if room not in free}
+
+
+def test_rooms_import_only_what_the_table_allows():
+    lines, arrows = graph()
+    assert set(lines) == set(allowed()), "every room of the table exists"
+    assert not {f"{own} → {other}": sorted(names) for (own, other), names in arrows.items() if other not in allowed()[own]}
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+def test_what_is_installed_needs_only_what_comfyui_brings(name):
+    wanted = roots(name) - {"ace_model", "nodes", "starters"} - sys.stdlib_module_names
+    graph_needs_none = name in ("ace_model/comfyui/graph.py", "ace_model/comfyui/__init__.py")
+    assert wanted <= (BROUGHT | CORE if name.startswith(DOORS) and not graph_needs_none else BROUGHT)
+
+
+def test_the_server_driver_imports_nothing_of_ours():
+    assert not roots("tools/comfy_server.py") & {room.split(".")[0] for room in allowed()}
