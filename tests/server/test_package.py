@@ -6,12 +6,18 @@ import shutil
 import subprocess
 import zipfile
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
 from tools.comfy_server import ComfyServer
 
 ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ["__init__.py", "ace_model", "nodes", "starters", "js", "workflows", "subgraphs", "locales", "pyproject.toml",
+           "LICENSE", "CHANGELOG.md", "README.md", "docs/pictures", "demo/README.md", "demo/weights/diffusion_models",
+           "demo/weights/text_encoders", "demo/weights/vae", "training", "batch", "engine"]  # each whole, if it exists
+LEFT_OUT = ["dev.py", "tests", "tools", ".ci", ".github", "demo/world", "demo/page", "demo/trainer", "demo/score.py",
+            "node.zip"]
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +48,40 @@ def test_registry_validation_passes(checkout):
     assert "All validation checks passed" in comfy_cli(checkout, "node", "validate")
 
 
-def test_packed_zip_in_a_bare_comfyui(checkout, tmp_path):
+@pytest.fixture(scope="module")
+def pack(checkout, tmp_path_factory):
+    """The packed zip, unpacked."""
     comfy_cli(checkout, "node", "pack")
-    pack = tmp_path / "pack"
+    pack = tmp_path_factory.mktemp("pack")
     with zipfile.ZipFile(checkout / "node.zip") as archive:
         archive.extractall(pack)
-    assert not [name for name in ("tests", "dev.py", ".ci", ".github") if (pack / name).exists()]
+    return pack
+
+
+def files(folder, *names):
+    """Relative names of all files in `folder` that are, or lie under, one of `names`."""
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return {path for path in found if any(path == name or path.startswith(f"{name}/") for name in names)}
+
+
+def test_what_a_user_needs_is_shipped(checkout, pack):
+    assert files(checkout, *SHIPPED) == files(pack, *SHIPPED) != set()
+    assert {page.name for page in (checkout / "docs").glob("*.md")} == {page.name for page in (pack / "docs").glob("*.md")}
+
+
+def test_what_only_a_developer_needs_is_left_out(pack):
+    assert not files(pack, *LEFT_OUT)
+    assert not [path for folder in ("demo", "docs") for path in (pack / folder).rglob("*.py")]
+
+
+def test_links_of_the_readme_lead_to_what_is_shipped(pack):
+    text = (pack / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)\s]+)|(?:src|href)=\"([^\"]+)", text)
+    links = [link.split("#")[0] for pair in links for link in pair if link and not re.match(r"[a-z]+:|#", link)]
+    assert links and not [link for link in links if not (pack / unquote(link)).exists()]
+
+
+def test_packed_zip_in_a_bare_comfyui(pack, tmp_path):
     with ComfyServer(tmp_path / "base", pack=pack) as server:
         declared = {node.removesuffix("Node") for path in (pack / "nodes").glob("*.py")
                     for node in re.findall(r'node_id="ACEEditor(\w+)"', path.read_text(encoding="utf-8"))}
