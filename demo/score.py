@@ -151,10 +151,10 @@ def table(report: dict) -> str:
     """Markdown for the README."""
     rows = ["| task | cases | right |", "|---|---:|---:|",
             *(f"| {task} | {found['cases']} | {found['success']:.0%} |" for task, found in report["tasks"].items()),
-            f"| of multi-turn: questions that only the history answers | {report['history cases']} | "
+            f"| multi-turn questions that only the history answers | {report['history cases']} | "
             f"{report['history questions']:.0%} |", "",
-            "Held-out photographs: seven maps of each of five. The depth guess that the model learned was chosen with these five "
-            "in view.", "",
+            "Held-out photographs: seven maps of each of five. The depth guess that the model learned was chosen with these "
+            "five in view.", "",
             "| control: the same cases … | cases | as asked | taken away |", "|---|---:|---:|---:|",
             *(f"| {name} | {found['cases']} | {found['as asked']:.0%} | {found['control']:.0%} |"
               for name, found in report["controls"].items())]
