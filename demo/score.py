@@ -1,7 +1,7 @@
-"""Success of the demo model per task on unseen scenes: `python -m demo.score --seed 12345 --cases 200`.
+"""Score the demo model per task on unseen scenes: `python -m demo.score --seed 12345 --cases 200`.
 
-Controls repeat cases with something taken away that the answer depends on: the history, the order of the images,
-the instruction. With --ceiling the exact answers go through the autoencoder instead: no model can score higher.
+Controls take away something that the answer depends on (the history, the order of the images, the instruction) and ask
+again. With --ceiling the exact answers pass through the autoencoder instead: no model can score higher.
 """
 
 import argparse
@@ -31,6 +31,7 @@ from .world.tasks.batch import Frames, frames_of
 REPORT = Path(__file__).parent / "weights" / "score.json"  # of the shipped weights
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- score of the demo model -->", "<!-- end of score -->"
+PHOTOS = "held-out photographs"
 CONTROLS = ("without history", "images swapped", "empty instruction")
 
 
@@ -107,8 +108,8 @@ def photo_cases() -> list[Sample]:
     out = []
     for number in range(-len(photographs.load("held_out")), 0):
         source = Picture(photo=number, crop=(0.5, 0.5, 0.0))
-        out += [Sample(ANALYSIS, f"photo {view}", (Turn(f"{analysis.MAPS[view][-1]} of {{image}}", (source,)),),
-                       replace(source, view=view)) for view in analysis.FROM_PHOTOS]
+        out += [Sample(ANALYSIS, f"photo {view}", (Turn(f"{analysis.MAP_WORDS[view][-1]} of {{image}}", (source,)),),
+                       replace(source, view=view)) for view in analysis.OF_PHOTOS]
     return out
 
 
@@ -124,20 +125,12 @@ def score(args: argparse.Namespace) -> dict:
     for task in args.tasks or TASKS:
         began, samples = time.time(), cases(args.seed, task, args.cases)
         chosen[task] = [(s, r) for s, r in zip(samples, measure(answerer, samples, samples), strict=True)]
-        results = [r for _, r in chosen[task]]
-        tasks[task] = {"success": share(r[1] for r in results), "cases": len(results), "subtasks": by_subtask(results),
-                       "numbers": averages(results)}
-        print(f"{task:24s} {tasks[task]['success']:6.1%}   "
-              + "  ".join(f"{k} {v:.2f}" for k, v in tasks[task]["numbers"].items()) + f"   {time.time() - began:.0f} s")
-        print("    " + ", ".join(f"{k} {v:.0%}" for k, v in tasks[task]["subtasks"].items()), flush=True)
+        tasks[task] = summary(task, [result for _, result in chosen[task]], began)
     if not args.tasks:
-        of_photos = measure(answerer, photo_cases(), photo_cases())
-        tasks["held-out photographs"] = {"success": share(r[1] for r in of_photos), "cases": len(of_photos),
-                                         "subtasks": by_subtask(of_photos), "numbers": averages(of_photos)}
-        print(f"held-out photographs     {tasks['held-out photographs']['success']:6.1%}\n    "
-              + ", ".join(f"{k} {v:.0%}" for k, v in tasks["held-out photographs"]["subtasks"].items()), flush=True)
+        began = time.time()
+        tasks[PHOTOS] = summary(PHOTOS, measure(answerer, photo_cases(), photo_cases()), began)
     history = [r[1] for s, r in chosen.get(MULTI_TURN, []) if s.history]
-    report = {"tasks": tasks, "history questions": share(history), "controls": {}, "settings": {
+    report = {"tasks": tasks, "history questions": share(history), "history cases": len(history), "controls": {}, "settings": {
         k: str(v) for k, v in vars(args).items() if k in ("seed", "steps", "guidance", "rescale", "ceiling")}}
     print(f"history questions        {report['history questions']:6.1%}")
     for name in () if args.ceiling or args.no_controls else CONTROLS:
@@ -156,12 +149,23 @@ def run_control(answerer, name: str, chosen: dict, count: int) -> dict[str, floa
 
 def table(report: dict) -> str:
     """Markdown for the README."""
-    rows = ["| task | right |", "|---|---:|", *(f"| {task} | {found['success']:.0%} |" for task, found in
-                                                report["tasks"].items()),
-            f"| of multi-turn: questions that only the history answers | {report['history questions']:.0%} |", "",
-            "| control: the same cases … | as asked | taken away |", "|---|---:|---:|",
-            *(f"| {name} | {found['as asked']:.0%} | {found['control']:.0%} |" for name, found in report["controls"].items())]
+    rows = ["| task | cases | right |", "|---|---:|---:|",
+            *(f"| {task} | {found['cases']} | {found['success']:.0%} |" for task, found in report["tasks"].items()),
+            f"| multi-turn questions that only the history answers | {report['history cases']} | "
+            f"{report['history questions']:.0%} |", "",
+            "Held-out photographs: seven maps of each of five. The depth guess that the model learned was chosen with these "
+            "five in view.", "",
+            "| control: the same cases … | cases | as asked | taken away |", "|---|---:|---:|---:|",
+            *(f"| {name} | {found['cases']} | {found['as asked']:.0%} | {found['control']:.0%} |"
+              for name, found in report["controls"].items())]
     return "\n".join(rows) + "\n"
+
+
+def publish(report: dict) -> None:
+    """The table into the README, between its marks."""
+    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+    text = f"{before}{BEGIN}\n{table(report)}{END}{rest.partition(END)[2]}"
+    replace_file(README, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def share(values) -> float:
@@ -169,36 +173,39 @@ def share(values) -> float:
     return sum(values) / max(1, len(values))
 
 
-def by_subtask(results) -> dict[str, float]:
+def means(pairs) -> dict[str, float]:
+    """(name, value) … → the mean of every name."""
     groups = defaultdict(list)
-    for name, right, _ in results:
-        groups[name].append(right)
+    for name, value in pairs:
+        groups[name].append(value)
     return {name: share(found) for name, found in sorted(groups.items())}
 
 
-def averages(results) -> dict[str, float]:
-    groups = defaultdict(list)
-    for _, _, numbers in results:
-        for name, value in numbers.items():
-            groups[name].append(value)
-    return {name: share(found) for name, found in sorted(groups.items())}
+def summary(name: str, results: list[tuple[str, bool, dict]], began: float) -> dict:
+    """What the report says about a task; printed too."""
+    out = {"success": share(right for _, right, _ in results), "cases": len(results),
+           "subtasks": means((subtask, right) for subtask, right, _ in results),
+           "numbers": means(pair for *_, numbers in results for pair in numbers.items())}
+    print(f"{name:24s} {out['success']:6.1%}   " + "  ".join(f"{k} {v:.2f}" for k, v in out["numbers"].items())
+          + f"   {time.time() - began:.0f} s\n    " + ", ".join(f"{k} {v:.0%}" for k, v in out["subtasks"].items()), flush=True)
+    return out
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m demo.score", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument("--seed", type=int, default=12345)
-    p.add_argument("--cases", type=int, default=200, help="per task")
+    p.add_argument("--cases", type=int, default=200, help="cases per task (default 200)")
     p.add_argument("--tasks", nargs="*", choices=TASKS)
     p.add_argument("--steps", type=int, default=Sampling.steps)
     p.add_argument("--guidance", type=float, default=Sampling.guidance)
     p.add_argument("--rescale", type=float, default=Sampling.rescale)
     p.add_argument("--batch", type=int, default=32)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    p.add_argument("--ceiling", action="store_true", help="the exact answers through the autoencoder")
+    p.add_argument("--ceiling", action="store_true", help="score the exact answers, passed through the autoencoder")
     p.add_argument("--no-controls", action="store_true")
-    p.add_argument("--tokenizer", type=Path, help="tokenizer.json of T5; found in COMFYUI_PATH otherwise")
-    p.add_argument("--out", type=Path, help="write the report as JSON")
-    p.add_argument("--publish", action="store_true", help="keep the report beside the weights and its table in the README")
+    p.add_argument("--tokenizer", type=Path, help="tokenizer.json of T5 (default: the one in COMFYUI_PATH)")
+    p.add_argument("--out", type=Path, help="file for the report as JSON")
+    p.add_argument("--publish", action="store_true", help="save the report beside the weights and its table in the README")
     return p
 
 
@@ -209,9 +216,7 @@ def main() -> None:
     for target in filter(None, (args.out, args.publish and REPORT)):
         replace_file(target, lambda path: path.write_text(text, encoding="utf-8"))
     if args.publish:
-        before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-        whole = f"{before}{BEGIN}\n{table(report)}{END}{rest.partition(END)[2]}"
-        replace_file(README, lambda path: path.write_text(whole, encoding="utf-8"))
+        publish(report)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A ComfyUI with this pack, to use in the browser: `python dev.py serve [--demo]`."""
+"""Start a ComfyUI with this pack, to use in the browser: `python dev.py serve [--demo]`."""
 
 import argparse
 import signal
@@ -12,9 +12,9 @@ from .page.toys import write_pictures
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="dev.py serve", description=__doc__)
-    parser.add_argument("folder", type=Path, help="base directory, which gets models/, input/ and output/")
+    parser.add_argument("folder", type=Path, help="where models/, input/ and output/ are kept")
     parser.add_argument("--port", type=int, default=8188, help="port to listen on (default 8188)")
-    parser.add_argument("--demo", action="store_true", help="put pictures of the demo model's toy world into input/")
+    parser.add_argument("--demo", action="store_true", help="add pictures of the demo model's toy world to input/")
     options = parser.parse_args()
     try:
         require_free(options.port)
@@ -28,7 +28,7 @@ def main() -> None:
         server.start(show_log=True)
         print(f"\nComfyUI with this pack: {server.url}   (Ctrl-C stops it)", flush=True)
         if options.demo:
-            print("Open Templates → comfyui-ace-editor → Start here. Load Image has more toy pictures.", flush=True)
+            print("Open Templates → comfyui-ace-editor → Start here. Find more toy pictures in Load Image.", flush=True)
         sys.exit(server.process.wait())
     except KeyboardInterrupt:
         server.stop()

@@ -31,7 +31,7 @@ td.number { text-align: right; font-variant-numeric: tabular-nums; }
 
 @dataclass
 class Step:
-    """One instruction with what came out. inputs, answer: pictures · exact: the right answer · right: the judge's word."""
+    """One instruction and its result. inputs, answer: pictures · exact: the right answer · right: what the judge says."""
 
     instruction: str
     inputs: list[Image.Image]
@@ -67,7 +67,7 @@ class Page:
         if self.score:
             rows = "".join(f'<tr><td>{escape(name)}</td><td class="number">{share:.1%}</td><td class="number">{cases}</td></tr>'
                            for name, share, cases in self.score)
-            parts.append("<h2>Score</h2><p>Answers that are right, by exact truth, on scenes never trained on.</p>"
+            parts.append("<h2>Score</h2><p>Right answers, checked against exact truth, on cases never seen in training.</p>"
                          f"<table><tr><th>task</th><th>right</th><th>cases</th></tr>{rows}</table>")
         html = ('<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
                 f"<title>{escape(self.title)}</title><style>{STYLE}</style><body>{''.join(parts)}</body></html>\n")
@@ -89,7 +89,7 @@ class Pictures:
         return f"{self.folder.name}/{name}"
 
     def remove_others(self) -> None:
-        """What an earlier, longer page left."""
+        """Those that an earlier, longer page left."""
         for file in self.folder.glob("[0-9][0-9][0-9].png"):
             if file.name not in self.written:
                 file.unlink()

@@ -1,4 +1,4 @@
-"""A user's photograph → a picture that the demo model can take: upright, RGB, square, 256 pixels."""
+"""A user's picture → one that the demo model can take: upright, RGB, square, 256 pixels."""
 
 from __future__ import annotations
 
@@ -13,37 +13,32 @@ from ..world.scenes import PHOTO_SIZE
 MEGAPIXELS = 100  # more is refused: decoding would take gigabytes
 
 
-class PictureError(ValueError):
+class PictureError(Exception):
     """What is wrong with a file and the way out."""
 
 
 def load(path: Path) -> Image.Image:
     """RGB of PHOTO_SIZE × PHOTO_SIZE: EXIF rotation applied, 16 bits reduced to 8, transparency on white, the middle square.
 
-    Raises PictureError for what is no picture, damaged or over MEGAPIXELS.
+    Raises PictureError if it is missing, not a picture, damaged or over MEGAPIXELS.
     """
     path = Path(path)
     if not path.is_file():
-        raise PictureError(f"--image {path}: there is no such file.")
+        raise PictureError(f"--image {path}: no such file.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as opened:
-                check_size(path, opened.size)
-                return square(flat(ImageOps.exif_transpose(opened)))
+                if opened.width * opened.height > MEGAPIXELS * 1e6:
+                    raise PictureError(f"--image {path}: {opened.width}×{opened.height} pixels are over {MEGAPIXELS} "
+                                       "megapixels; save a smaller copy.")
+                return ImageOps.fit(flat(ImageOps.exif_transpose(opened)), (PHOTO_SIZE, PHOTO_SIZE), Image.Resampling.LANCZOS)
     except UnidentifiedImageError:
-        raise PictureError(f"--image {path}: this is no picture that can be read; give a PNG, JPEG or WebP file.") from None
+        raise PictureError(f"--image {path}: this is not a picture; use a PNG, JPEG or WebP file.") from None
     except Image.DecompressionBombError:
-        raise PictureError(f"--image {path}: over {MEGAPIXELS} megapixels; save it smaller.") from None
+        raise PictureError(f"--image {path}: over {MEGAPIXELS} megapixels; save a smaller copy.") from None
     except (OSError, SyntaxError, ValueError) as error:
-        if isinstance(error, PictureError):
-            raise
         raise PictureError(f"--image {path}: the file is damaged ({error}); save it again from the original.") from None
-
-
-def check_size(path: Path, size: tuple[int, int]) -> None:
-    if size[0] * size[1] > MEGAPIXELS * 1e6:
-        raise PictureError(f"--image {path}: {size[0]}×{size[1]} pixels are over {MEGAPIXELS} megapixels; save it smaller.")
 
 
 def flat(image: Image.Image) -> Image.Image:
@@ -56,7 +51,3 @@ def flat(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
-
-
-def square(image: Image.Image) -> Image.Image:
-    return ImageOps.fit(image, (PHOTO_SIZE, PHOTO_SIZE), Image.Resampling.LANCZOS)

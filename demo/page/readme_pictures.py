@@ -23,7 +23,6 @@ from .thumbnails import GROUND, INK, case, thumbnail
 PICTURES = ROOT / "docs" / "pictures"
 SCREENSHOTS = {"Conversation in three turns": "conversation", "Inpainting": "inpainting", "Reference generation": "reference"}
 COLUMNS, CELL, LINE = 6, 200, 28
-BACKGROUND = (20, 20, 20)  # of the page's canvas
 
 
 def overview(titles: list[str]) -> Image.Image:
@@ -39,7 +38,7 @@ def overview(titles: list[str]) -> Image.Image:
 
 
 def trimmed(picture: Image.Image) -> Image.Image:
-    """Without the page's frame and the empty canvas around the graph."""
+    """Without the page's frame and the empty background around the graph."""
     inner = picture.crop((130, 130, picture.width - 10, picture.height - 130))
     ground = Image.new("RGB", inner.size, inner.getpixel((5, inner.height - 5)))
     box = ImageChops.difference(inner, ground).convert("L").point(lambda value: 255 * (value > 24)).getbbox()

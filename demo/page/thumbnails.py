@@ -15,31 +15,31 @@ from PIL import Image, ImageDraw
 from tools.gallery.build import workflows
 from tools.gallery.graph import ROOT
 
-from ..world.scenes.render import SIZE, Picture, render, to_image
+from ..world.scenes import SIZE, Picture, image_of
 from ..world.tasks import Region, Sample, generate
+from ..world.tasks.base import ANALYSIS, CONTROL, ELEMENT, GENERATION, LAYER, MULTI_TURN, REFERENCE, REPAINTING, SEMANTIC
+from ..world.tasks.batch import mask_of
 
-ANALYSIS, CONTROL, SEMANTIC, ELEMENT = ("visual analysis", "controllable generation", "semantic editing", "element editing")
-REPAINT, LAYER, REFERENCE, TURNS = "repainting", "layer editing", "reference generation", "multi-turn"
 CASES: dict[str, tuple[str, str, int]] = {  # title: (task, subtask, seed)
-    "Text to image": ("text-guided generation", "text to image", 5),
+    "Text to image": (GENERATION, "text to image", 5),
     "Start here": (SEMANTIC, "colour", 3), "Image analysis": (ANALYSIS, "depth", 2),
     "Controllable generation": (CONTROL, "from edge", 4), "Face edit": (SEMANTIC, "expression", 2),
     "General edit": (SEMANTIC, "background", 8), "Style from a second image": (SEMANTIC, "style of a picture", 3),
     "Add an object": (ELEMENT, "add object", 4), "Remove an object": (ELEMENT, "remove object", 1),
     "Replace an object": (ELEMENT, "replace object", 6), "Write text": (ELEMENT, "add text", 2),
-    "Remove text": (ELEMENT, "remove text", 3), "Inpainting": (REPAINT, "inpainting", 21),
-    "Inpaint a detail of a large picture": (REPAINT, "inpainting", 31), "Outpainting": (REPAINT, "outpainting", 3),
+    "Remove text": (ELEMENT, "remove text", 3), "Inpainting": (REPAINTING, "inpainting", 21),
+    "Inpaint a detail of a large picture": (REPAINTING, "inpainting", 31), "Outpainting": (REPAINTING, "outpainting", 3),
     "Fuse layers": (LAYER, "fuse layers", 2), "Split layers": (LAYER, "split object", 4),
     "Reference generation": (REFERENCE, "multi-reference", 3), "Try-on": (REFERENCE, "try-on", 2),
-    "Conversation in three turns": (TURNS, "colour of earlier", 5), "Refine with FLUX": (CONTROL, "deblur", 3),
+    "Conversation in three turns": (MULTI_TURN, "colour of earlier", 5), "Refine with FLUX": (CONTROL, "deblur", 3),
     "ACE++ Portrait": (REFERENCE, "face", 2), "ACE++ Subject": (REFERENCE, "subject in a setting", 3),
     "ACE++ Place an object": (LAYER, "fuse layers", 7), "ACE++ Logo": (ELEMENT, "add text", 5),
     "ACE++ Try-on": (REFERENCE, "try-on", 4), "ACE++ Try-on with Redux": (REFERENCE, "try-on", 9),
     "ACE++ Face swap": (REFERENCE, "face", 6), "ACE++ Several references": (REFERENCE, "multi-reference", 8),
-    "ACE++ Local editing": (SEMANTIC, "colour", 7), "ACE++ Regional repaint": (REPAINT, "inpainting", 6),
+    "ACE++ Local editing": (SEMANTIC, "colour", 7), "ACE++ Regional repaint": (REPAINTING, "inpainting", 6),
     "ACE++ Super-resolution": (CONTROL, "deblur", 9), "ACE++ Recolour": (CONTROL, "colourise", 2),
     "ACE++ Depth-guided": (CONTROL, "from depth", 3), "ACE++ Contour-guided": (CONTROL, "from contour", 5),
-    "ACE++ in a conversation": (TURNS, "the same again", 4),
+    "ACE++ in a conversation": (MULTI_TURN, "the same again", 4),
 }
 SIDE, LARGE, EDGE = 480, 264, 10  # pixels of the whole, of a picture, of the margin
 GROUND, INK, MASK = (30, 32, 38), (245, 179, 1), (255, 0, 200)
@@ -48,31 +48,28 @@ GROUND, INK, MASK = (30, 32, 38), (245, 179, 1), (255, 0, 200)
 def thumbnail(sample: Sample) -> Image.Image:
     """Square, as the template browser shows it: condition pictures top left, the answer bottom right. Masks are tinted."""
     inputs = [tint(picture, turn.region(i), turn.blank) for turn in sample.turns for i, picture in enumerate(turn.pictures)]
-    canvas = Image.new("RGB", (SIDE, SIDE), GROUND)
-    answer = enlarge(to_image(render([sample.target])[0]), LARGE if inputs else SIDE - 2 * EDGE)
+    sheet = Image.new("RGB", (SIDE, SIDE), GROUND)
+    answer = enlarge(image_of(sample.target), LARGE if inputs else SIDE - 2 * EDGE)
     cell = LARGE if len(inputs) == 1 else (LARGE - EDGE) // 2
     for i, picture in enumerate(inputs[:4]):
-        canvas.paste(enlarge(picture, cell), (EDGE + (i % 2) * (cell + EDGE), EDGE + (i // 2) * (cell + EDGE)))
+        sheet.paste(enlarge(picture, cell), (EDGE + (i % 2) * (cell + EDGE), EDGE + (i // 2) * (cell + EDGE)))
     corner = SIDE - EDGE - answer.width
-    draw = ImageDraw.Draw(canvas)
+    draw = ImageDraw.Draw(sheet)
     draw.rectangle((corner - 6, corner - 6, SIDE, SIDE), fill=GROUND)
-    canvas.paste(answer, (corner, corner))
+    sheet.paste(answer, (corner, corner))
     if inputs:
         x, y = SIDE - EDGE - LARGE // 2, EDGE + LARGE // 3
         draw.line(((EDGE + LARGE + 14, y), (x, y), (x, corner - 26)), fill=INK, width=9, joint="curve")
         draw.polygon(((x, corner - 8), (x - 18, corner - 32), (x + 18, corner - 32)), fill=INK)
-    return canvas
+    return sheet
 
 
 def tint(picture: Picture, region: Region | None, blank: bool) -> Image.Image:
     """The picture with its mask; what the model does not get to see is covered."""
-    shown = to_image(render([picture])[0])
+    shown = image_of(picture)
     if region is None:
         return shown
-    cover = 230 if blank else 110
-    mask = Image.new("L", shown.size, cover if region.outside else 0)
-    ImageDraw.Draw(mask).rectangle([region.box[0], region.box[1], region.box[2] - 1, region.box[3] - 1],
-                                   fill=0 if region.outside else cover)
+    mask = Image.fromarray((mask_of(region)[0] * (230 if blank else 110)).byte().numpy())
     return Image.composite(Image.new("RGB", shown.size, MASK), shown, mask)
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
-import torch
 from PIL import Image
 
 from ace_model.comfyui.graph import node
@@ -17,7 +16,7 @@ from tools.gallery.build import workflows
 from tools.gallery.models import DEMO_DIT, DEMO_T5, DEMO_VAE, DIT, T5, VAE
 
 from ..requests import InputFiles, Sampling
-from ..world.scenes import SIZE, Figure, Picture, Scene, Thing, render, to_image
+from ..world.scenes import SIZE, Figure, Picture, Scene, Thing, image_of, render, to_image
 from ..world.scenes.world import STUDIO, Face
 from ..world.tasks import Region, Sample, Turn
 from ..world.tasks.batch import mask_of
@@ -151,7 +150,7 @@ def outpainting() -> Toy:
     text = "extend {image}: a big red circle at the bottom, on a meadow, by day"
     box = (32, 32, 96, 96)
     sample = Sample("repainting", "outpainting", (Turn(text, (Picture(scene),), (Region(box, True),), True),), Picture(scene))
-    return Toy(((to_image(render([Picture(scene)])[0]).crop(box), None),), (text,), (sample,),
+    return Toy(((image_of(Picture(scene)).crop(box), None),), (text,), (sample,),
                {"ACEEditorPadForOutpainting": dict.fromkeys(("left", "top", "right", "bottom"), 0.5)})
 
 
@@ -180,25 +179,17 @@ def toy_graph(title: str, case: Toy, files: InputFiles, sampling: Sampling) -> t
 
 
 def with_mask(picture: Picture | Image.Image, region: Region | None) -> Image.Image:
-    """RGB, or RGBA whose transparent part is what to edit: so ComfyUI's Load Image reads masks."""
-    image = picture if isinstance(picture, Image.Image) else to_image(render([picture])[0])
+    """Square; RGB, or RGBA whose transparent part is what to edit: so ComfyUI's Load Image reads masks."""
+    image = picture if isinstance(picture, Image.Image) else image_of(picture)
     if region is None:
         return image
-    mask = mask_of(region)[0] if image.size == (SIZE, SIZE) else box_mask(image.size, region)
     image = image.copy()
-    image.putalpha(Image.fromarray(((1 - mask) * 255).byte().numpy()))
+    image.putalpha(Image.fromarray(((1 - mask_of(region, image.width)[0]) * 255).byte().numpy()))
     return image
 
 
-def box_mask(size: tuple[int, int], region: Region) -> torch.Tensor:
-    mask = torch.zeros(size[1], size[0])
-    x0, y0, x1, y1 = region.box
-    mask[y0:y1, x0:x1] = 1
-    return mask
-
-
 def write_pictures(folder: Path) -> list[str]:
-    """Toy pictures under readable names, to be picked in Load Image; masks are their transparency. Returns the names."""
+    """Toy pictures under readable names, to pick in Load Image; masks are their transparency. Returns the names."""
     written = []
     for title in titles():
         for number, (picture, region) in enumerate(toy(title).pictures):

@@ -1,6 +1,6 @@
-"""A small autoencoder, 8× down to 4 channels, whose file has the TAESD layout that ComfyUI's VAELoader reads.
+"""A small autoencoder, 8× down to 4 channels, whose file is one of TAESD's, which ComfyUI's VAELoader reads.
 
-Layout after madebyollin/taesd (MIT) as in ComfyUI 0.30 `comfy/taesd/taesd.py`: 64 channels everywhere and three
+Keys and shapes after madebyollin/taesd (MIT) as in ComfyUI 0.30 `comfy/taesd/taesd.py`: 64 channels everywhere and three
 blocks per resolution. On a small budget most of that is dead weight, so widths per resolution and the number of live
 blocks are settings; `full_state_dict` pads with zeros (a block of zeros after a ReLU is the identity).
 """
@@ -11,20 +11,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FULL = 64  # channels of the file
 LATENT = 4
 SCALE = 0.18215  # SD 1.5's: the file's latents are 1/SCALE of unit variance, the diffusion model multiplies them back
 RESOLUTIONS = (1, 2, 4, 8)  # pixels per cell
-SLOTS = {"encoder": (1, 3, 3, 3), "decoder": (1, 3, 3, 3)}  # blocks in the file, finest resolution first
 
 
 @dataclass(frozen=True)
 class Widths:
-    """Channels and live blocks per resolution, finest first. The default is what a CPU trains in half an hour."""
+    """Channels and live blocks per resolution, finest first."""
 
-    channels: tuple[int, ...] = (16, 32, 64, 64)
-    encoder: tuple[int, ...] = (0, 0, 1, 1)
-    decoder: tuple[int, ...] = (1, 1, 1, 2)
+    channels: tuple[int, ...]
+    encoder: tuple[int, ...]
+    decoder: tuple[int, ...]
+
+
+FULL = Widths((64,) * 4, (1, 3, 3, 3), (1, 3, 3, 3))  # of the file
 
 
 class Block(nn.Module):
@@ -52,7 +53,7 @@ def encoder(widths: Widths) -> nn.Sequential:
     for level, width in enumerate(widths.channels):
         if level:
             layers.append(nn.Conv2d(widths.channels[level - 1], width, 3, stride=2, padding=1, bias=False))
-        layers += [Block(width, i < widths.encoder[level]) for i in range(SLOTS["encoder"][level])]
+        layers += [Block(width, i < widths.encoder[level]) for i in range(FULL.encoder[level])]
     return nn.Sequential(*layers, nn.Conv2d(widths.channels[-1], LATENT, 3, padding=1))
 
 
@@ -60,7 +61,7 @@ def decoder(widths: Widths) -> nn.Sequential:
     layers: list[nn.Module] = [Clamp(), nn.Conv2d(LATENT, widths.channels[-1], 3, padding=1), nn.ReLU()]
     for level in reversed(range(len(RESOLUTIONS))):
         width = widths.channels[level]
-        layers += [Block(width, i < widths.decoder[level]) for i in range(SLOTS["decoder"][level])]
+        layers += [Block(width, i < widths.decoder[level]) for i in range(FULL.decoder[level])]
         if level:
             layers += [nn.Upsample(scale_factor=2), nn.Conv2d(width, widths.channels[level - 1], 3, padding=1, bias=False)]
     return nn.Sequential(*layers, nn.Conv2d(widths.channels[0], 3, 3, padding=1))
@@ -69,10 +70,10 @@ def decoder(widths: Widths) -> nn.Sequential:
 class Autoencoder(nn.Module):
     """encode: (B, 3, H, W) in [0, 1] → (B, 4, H/8, W/8) of about unit variance; decode: back, unclamped."""
 
-    def __init__(self, widths: Widths | None = None):
+    def __init__(self, widths: Widths):
         super().__init__()
-        self.widths = widths or Widths()
-        self.taesd_encoder, self.taesd_decoder = encoder(self.widths), decoder(self.widths)
+        self.widths = widths
+        self.taesd_encoder, self.taesd_decoder = encoder(widths), decoder(widths)
         start_from_mosaic(self)
 
     def encode(self, images: Tensor) -> Tensor:
@@ -83,14 +84,13 @@ class Autoencoder(nn.Module):
 
     def full_state_dict(self) -> dict[str, Tensor]:
         """Keys and shapes of the TAESD file: 64 channels, every block present, zeros where nothing was trained."""
-        everything = Widths((FULL,) * 4, SLOTS["encoder"], SLOTS["decoder"])
-        full = {k: torch.zeros_like(v) for k, v in Autoencoder(everything).state_dict().items()}
+        full = {k: torch.zeros_like(v) for k, v in Autoencoder(FULL).state_dict().items()}
         for key, value in self.state_dict().items():
             full[key][tuple(slice(n) for n in value.shape)] = value
         return full | {"vae_scale": torch.tensor(SCALE), "vae_shift": torch.tensor(0.0)}
 
     def load_full(self, sd: dict[str, Tensor]) -> None:
-        """Read a file of the full layout; what lies outside the widths must be zero. Raises ValueError otherwise."""
+        """Read a file; what lies outside the widths must be zero. Raises ValueError otherwise."""
         own = self.state_dict()
         for key, value in sd.items():
             rest = value.clone()

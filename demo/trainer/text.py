@@ -20,12 +20,11 @@ def find_tokenizer() -> Path:
     """tokenizer.json of T5 inside a ComfyUI. Raises FileNotFoundError with the way out."""
     root = Path(__file__).parents[2]
     homes = [Path(os.environ["COMFYUI_PATH"])] if os.environ.get("COMFYUI_PATH") else []
-    homes += [root / ".dev" / "ComfyUI", *sorted(root.glob(".dev/**/ComfyUI")), root.parent.parent]
-    for home in homes:
+    for home in (*homes, root / ".dev" / "ComfyUI", root.parent.parent):
         file = home / "comfy" / "text_encoders" / "t5_tokenizer" / "tokenizer.json"
         if file.exists():
             return file
-    raise FileNotFoundError("no T5 tokenizer found: set COMFYUI_PATH to a ComfyUI folder.")
+    raise FileNotFoundError("T5's tokenizer comes with ComfyUI: set COMFYUI_PATH to a ComfyUI folder.")
 
 
 class Tokenizer:
@@ -42,12 +41,11 @@ class Tokenizer:
         ids = self.standard.encode(" ".join(text.split())).ids
         return tuple(ids if len(ids) <= MAX_TOKENS else [*ids[:MAX_TOKENS - 1], ids[-1]])
 
-    def batch(self, texts: Sequence[str], multiple: int = 1) -> tuple[Tensor, Tensor]:
-        """ids (n, L) padded with 0 and valid (n, L) bool; L is the longest, rounded up to `multiple`."""
+    def batch(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """ids (n, L) padded with 0 and valid (n, L) bool; L is the longest."""
         rows = [self.ids(t) for t in texts]
-        length = -(-max(map(len, rows)) // multiple) * multiple
-        ids = torch.zeros(len(rows), length, dtype=torch.long)
-        valid = torch.zeros(len(rows), length, dtype=torch.bool)
+        ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+        valid = torch.zeros_like(ids, dtype=torch.bool)
         for i, row in enumerate(rows):
             ids[i, :len(row)] = torch.tensor(row)
             valid[i, :len(row)] = True

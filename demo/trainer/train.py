@@ -32,7 +32,6 @@ LONG = 72  # letters: longer texts are batched apart
 CEILING = 400.0  # of the loss's weight on noisy steps
 DECIDING = 550, 900  # timesteps at which a picture's content is decided, for later ones see it through the noise, and …
 DECIDING_SHARE = 0.65  # … how many of the timesteps are drawn from them
-MUON_RATE = 1.0  # times the learning rate of AdamW
 CHANGED = 4.0  # weight of the cells that an edit changes against those it keeps
 
 
@@ -73,22 +72,22 @@ class Bank:
                 self.oldest = (self.oldest + 1) % self.capacity
 
     def draw(self, rng: Random, count: int) -> tiny.Batch:
-        """Samples of one layout (number and size of images, short or long texts), so that little is padding.
+        """Samples of one kind (number and size of images, short or long texts), so that little is padding.
 
-        `count` of scenes, fewer of larger pictures, so that every batch has as many cells. Layouts come as often as samples
-        have them: the sample that is drawn first decides.
+        `count` of scenes, fewer of larger pictures, so that every batch has as many cells. Kinds come as often as samples have
+        them: the sample that is drawn first decides.
         """
-        wanted = self.layout(self[rng.randrange(len(self))])
+        wanted = self.kind(self[rng.randrange(len(self))])
         count, group = max(1, count * (SIZE // 8) ** 2 // wanted[1] ** 2), []
         while len(group) < count:
             sample = self[rng.randrange(len(self))]
-            if self.layout(sample) == wanted:
+            if self.kind(sample) == wanted:
                 group.append((*sample[:2], sample[3] if rng.random() < DROP_TEXT else sample[2]))
         return tiny.Batch(torch.stack([s[0] for s in group], 1), torch.stack([s[1] for s in group], 1),
                           [list(frame) for frame in zip(*(s[2] for s in group), strict=True)])
 
     @staticmethod
-    def layout(sample) -> tuple[int, int, bool]:
+    def kind(sample) -> tuple[int, int, bool]:
         return len(sample[0]), sample[0].shape[-1], max(map(len, sample[2])) > LONG
 
 
@@ -139,9 +138,9 @@ class Optimizer:
                                {"params": groups["rest"], "weight_decay": 0.0}], lr=args.rate, betas=(0.9, 0.98), fused=True)]
 
     def step(self, rate: float) -> None:
-        for part, factor in zip(self.parts, (MUON_RATE, 1.0), strict=True):
+        for part in self.parts:
             for group in part.param_groups:
-                group["lr"] = rate * factor
+                group["lr"] = rate
             part.step()
             part.zero_grad(set_to_none=True)
 
@@ -187,7 +186,7 @@ class Run:
         tiny.save(self.model, self.average, settings, self.args.out)
 
     def advance(self, batches: list[tiny.Batch]) -> float:
-        """One optimizer step over batches of different layouts; the mean loss per cell."""
+        """One optimizer step over batches of different kinds; the mean loss per cell."""
         generator = torch.Generator(self.args.device).manual_seed(self.args.seed * 7_919 + self.step)
         cells, loss = sum(b.latents[0].numel() for b in batches), 0.0
         with torch.autocast(self.args.device.split(":")[0], torch.bfloat16, enabled=not self.args.float32):
@@ -228,7 +227,7 @@ def train(args: argparse.Namespace) -> list[float]:
             last = run.step + 1
         bank.add(next(loader))
         rng = Random(f"{args.seed}-{run.step}")
-        losses.append(run.advance([bank.draw(rng, args.batch) for _ in range(args.layouts)]))
+        losses.append(run.advance([bank.draw(rng, args.batch) for _ in range(args.batches)]))
         if args.losses:
             print(f"{run.step} {losses[-1]!r}", flush=True)
         if run.step % args.every == 0 or run.step == last:
@@ -260,8 +259,8 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m demo.trainer.train", description=__doc__,
                                 formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument("--steps", type=int, default=9000)
-    p.add_argument("--batch", type=int, default=80, help="samples of one layout")
-    p.add_argument("--layouts", type=int, default=2, help="layouts per step")
+    p.add_argument("--batch", type=int, default=80, help="samples of a batch, all of one kind")
+    p.add_argument("--batches", type=int, default=2, help="batches per step, each of another kind")
     p.add_argument("--fresh", type=int, default=20, help="new samples per step; the rest is drawn from the bank")
     p.add_argument("--fill", type=int, default=150, help="chunks of new samples before the first step")
     p.add_argument("--bank", type=int, default=60000, help="samples kept; one is 12 kB")
@@ -275,17 +274,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--threads", type=int, default=2)
-    p.add_argument("--workers", type=int, default=0, help="processes that make samples; worth it with a GPU")
+    p.add_argument("--workers", type=int, default=0, help="processes that make samples; use some with a GPU")
     p.add_argument("--float32", action="store_true", help="no bfloat16 autocast")
     p.add_argument("--compile", action="store_true")
     p.add_argument("--warm", action="store_true", help="start from the shipped weights with a new optimizer")
     p.add_argument("--every", type=int, default=50, help="steps between progress lines")
     p.add_argument("--save-every", type=int, default=200)
-    p.add_argument("--minutes", type=float, help="pause after so long; call again to continue")
+    p.add_argument("--minutes", type=float, help="pause after so many minutes; run again to continue")
     p.add_argument("--stop", type=int, help="pause after this step, with the schedule of --steps")
-    p.add_argument("--check", action="store_true", help="only show that training is reproducible and resumes; writes nothing")
+    p.add_argument("--check", action="store_true", help="only show that training repeats and resumes exactly; writes nothing")
     p.add_argument("--losses", action="store_true", help="print every step's loss in full")
-    p.add_argument("--tokenizer", type=Path, help="tokenizer.json of T5; found in COMFYUI_PATH otherwise")
+    p.add_argument("--tokenizer", type=Path, help="tokenizer.json of T5 (default: the one in COMFYUI_PATH)")
     p.add_argument("--checkpoint", type=Path, default=Path(".dev/train/dit.pt"))
     p.add_argument("--out", type=Path, default=tiny.WEIGHTS, help="folder for the weights that ship")
     return p

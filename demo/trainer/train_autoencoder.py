@@ -17,18 +17,17 @@ from tools.gallery.models import DEMO_VAE
 from ..world.scenes import SIZE, Picture, photographs, random_scene, render_each
 from ..world.scenes.views import STYLES
 from ..world.scenes.world import STUDIO
-from .autoencoder import LATENT, Autoencoder, Widths, loss
+from .autoencoder import FULL, LATENT, Autoencoder, Widths, loss
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "vae" / DEMO_VAE
-MAPS = ("segmentation", "depth", "pose", "edge", "contour", "scribble", "grayscale", "mosaic", "blur", "noisy", *STYLES)
+VIEWS = ("segmentation", "depth", "pose", "edge", "contour", "scribble", "grayscale", "mosaic", "blur", "noisy", *STYLES)
 CPU_WIDTHS = Widths((16, 32, 64, 64), (0, 1, 2, 2), (1, 2, 2, 3))
-GPU_WIDTHS = Widths((64, 64, 64, 64), (1, 3, 3, 3), (1, 3, 3, 3))
 
 
 def random_picture(rng: Random, photo_share: float = 0.12) -> Picture:
     """Anything that a frame of a task may show."""
-    view = rng.choice(MAPS) if rng.random() < 0.35 else "picture"
-    if photographs.load() and rng.random() < photo_share:
+    view = rng.choice(VIEWS) if rng.random() < 0.35 else "picture"
+    if rng.random() < photo_share:
         view = "picture" if view in ("segmentation", "pose") else view
         return Picture(photo=rng.randrange(len(photographs.load())), view=view, seed=rng.getrandbits(31),
                        crop=(rng.random(), rng.random(), rng.random()))
@@ -45,7 +44,7 @@ def window(rng: Random, image: torch.Tensor) -> torch.Tensor:
 
 
 def batch(seed: int, size: int, device: str) -> torch.Tensor:
-    """(size, 3, 128, 128); a third of the pictures has a black rectangle, as blanked masks and padded canvases do."""
+    """(size, 3, 128, 128); a third of the pictures has a black rectangle, as blanked masks and padding do."""
     rng = Random(seed)
     images = torch.stack([window(rng, x) for x in render_each([random_picture(rng) for _ in range(size)], device)])
     for image in images[: size // 6]:
@@ -57,7 +56,7 @@ def batch(seed: int, size: int, device: str) -> torch.Tensor:
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
-    widths = GPU_WIDTHS if args.full else CPU_WIDTHS
+    widths = FULL if args.full else CPU_WIDTHS
     model = Autoencoder(widths).to(args.device).to(memory_format=torch.channels_last)
     average = {k: v.clone() for k, v in model.state_dict().items()}
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, betas=(0.9, 0.98), weight_decay=0.0)
@@ -121,7 +120,7 @@ def load(device: str = "cpu") -> Autoencoder:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m demo.trainer.train_autoencoder", description=__doc__)
     parser.add_argument("--steps", type=int, default=2200)
-    parser.add_argument("--minutes", type=float, help="pause after so long; call again to continue")
+    parser.add_argument("--minutes", type=float, help="pause after so many minutes; run again to continue")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rate", type=float, default=1e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=0)

@@ -41,7 +41,7 @@ KEPT_PSNR = 20.0  # dB where the edit must change nothing
 LETTER_TRIALS = 5  # wrong letters tried per letter
 
 
-def wrong_layouts(scene: Scene, rng: Random) -> list[Scene]:
+def wrong_outlines(scene: Scene, rng: Random) -> list[Scene]:
     """Scenes with one part missing, misplaced or of another shape: what still shows in a style that takes colours away."""
     out = [scene.but(**{part: None}) for part in ("face", "figure", "sign") if getattr(scene, part)]
     for i, thing in enumerate(scene.things):
@@ -52,7 +52,7 @@ def wrong_layouts(scene: Scene, rng: Random) -> list[Scene]:
 
 def wrong_scenes(scene: Scene, rng: Random) -> list[Scene]:
     """Scenes that differ from `scene` in one attribute."""
-    out = wrong_layouts(scene, rng) + [scene.but(place=p) for p in PLACES if scene.place not in (p, STUDIO)]
+    out = wrong_outlines(scene, rng) + [scene.but(place=p) for p in PLACES if scene.place not in (p, STUDIO)]
     out += [scene.but(light=v) for v in LIGHTS if v != scene.light]
     for i, thing in enumerate(scene.things):
         for field, values in (("colour", COLOURS), ("texture", TEXTURES), ("size", SIZES)):
@@ -76,7 +76,7 @@ def wrong_scenes(scene: Scene, rng: Random) -> list[Scene]:
 def wrong_answers(sample: Sample, rng: Random) -> list[Picture]:
     target = sample.target
     styled = target.view in STYLES
-    out = [replace(target, scene=s) for s in (wrong_layouts if styled else wrong_scenes)(target.scene, rng)]
+    out = [replace(target, scene=s) for s in (wrong_outlines if styled else wrong_scenes)(target.scene, rng)]
     if styled:
         out += [replace(target, view=v) for v in ("picture", *STYLES) if v != target.view]
     return out
@@ -93,11 +93,11 @@ def nearest(answer: Tensor, truth: Tensor, wrong: Tensor) -> bool:
 def judge(sample: Sample, answer: Tensor) -> tuple[bool, dict[str, float]]:
     """answer (3, H, W) in [0, 1], as large as the target → right?, measurements."""
     truth, *given = render([sample.target, *sample.pictures])
-    if sample.target.view in MAPS:
-        name, measure, least = MAPS[sample.target.view]
+    if sample.target.view in MEASURES:
+        name, measure, least = MEASURES[sample.target.view]
         value = measure(answer, truth)
         return bool(value >= least and unlike(answer, truth, given)), {name: value}
-    numbers = {"psnr": float(psnr(answer[None], truth[None]))}
+    numbers = {"psnr": psnr(answer, truth)}
     right = numbers["psnr"] >= LOWEST_PSNR
     if given and sample.pictures[-1].view == sample.target.view:
         kept = untouched(truth, given[-1])
@@ -150,14 +150,9 @@ def correlation(answer: Tensor, truth: Tensor) -> float:
     return float(torch.corrcoef(torch.stack([answer.mean(0).flatten(), truth.mean(0).flatten()]))[0, 1].nan_to_num(0))
 
 
-def similarity(answer: Tensor, truth: Tensor) -> float:
-    return float(psnr(answer[None], truth[None]))
-
-
-@torch.no_grad()
-def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """(B, …) in [0, 1] → (B,) in dB."""
-    return -10 * ((a - b) ** 2).flatten(1).mean(1).clamp(min=1e-10).log10()
+def psnr(answer: Tensor, truth: Tensor) -> float:
+    """In dB."""
+    return float(-10 * ((answer - truth) ** 2).mean().clamp(min=1e-10).log10())
 
 
 def bones_overlap(answer: Tensor, truth: Tensor) -> float:
@@ -168,7 +163,7 @@ def classes_overlap(answer: Tensor, truth: Tensor) -> float:
     return overlap(answer, truth, CLASS_COLOURS.values())
 
 
-MAPS = {"segmentation": ("IoU", classes_overlap, 0.7), "pose": ("IoU", bones_overlap, 0.5),
-        "depth": ("correlation", correlation, 0.9),
-        "edge": ("F1", f1, 0.7), "scribble": ("F1", f1, 0.7), "contour": ("F1", f1, 0.7), "mosaic": ("psnr", similarity, 22.0),
-        "blur": ("psnr", similarity, 22.0), "grayscale": ("psnr", similarity, 22.0)}
+MEASURES = {"segmentation": ("IoU", classes_overlap, 0.7), "pose": ("IoU", bones_overlap, 0.5),
+            "depth": ("correlation", correlation, 0.9),
+            **dict.fromkeys(("edge", "scribble", "contour"), ("F1", f1, 0.7)),
+            **dict.fromkeys(("mosaic", "blur", "grayscale"), ("psnr", psnr, 22.0))}  # of a map: name, measure, least

@@ -40,8 +40,7 @@ def features(tiny):
 def encoded(server, base):
     """Latent of every picture, by core's VAE Encode."""
     from safetensors.torch import load_file
-    graph = {**graphs.loaders()}
-    del graph["model"], graph["clip"]
+    graph = {"vae": graphs.loaders()["vae"]}
     for name in ("a.png", "b.png", "c.png"):
         graph |= graphs.picture(name)
         graph[f"encode {name}"] = graphs.node("VAEEncode", pixels=[f"load {name}", 0], vae=["vae", 0])
@@ -98,10 +97,9 @@ def test_equals_a_direct_call(request_name, sampler, run, tiny, features, encode
 
 @pytest.mark.parametrize("guidance", [1.0, 0.0])
 def test_guidance_one_and_zero(guidance, run, tiny, features, encoded, base):
-    given = run(graphs.edit() | graphs.ace_sampler(guidance=guidance))
     turns, options = REQUESTS["one image"]
-    REQUESTS["default"] = turns, {}
-    assert relative(given, direct("default", tiny, features, encoded, base, guidance)) <= 1e-4
+    given = run(graphs.edit(turns, **options) | graphs.ace_sampler(guidance=guidance))
+    assert relative(given, direct("one image", tiny, features, encoded, base, guidance)) <= 1e-4
 
 
 def test_pth_and_core_loader_give_the_same(run):

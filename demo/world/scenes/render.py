@@ -17,8 +17,6 @@ STRUCTURAL = ("segmentation", "depth", "pose")  # drawn from the scene; every ot
 PERIOD = 16  # of stripes and dots, in pixels
 CHUNK = 256  # primitives drawn together
 
-Box = tuple[int, int, int, int]  # x0, y0, x1, y1
-
 
 @dataclass(frozen=True)
 class Picture:
@@ -72,6 +70,10 @@ def to_image(pixels: Tensor) -> Image.Image:
     return Image.fromarray((pixels * 255).round().byte().permute(1, 2, 0).numpy())
 
 
+def image_of(picture: Picture) -> Image.Image:
+    return to_image(render([picture])[0])
+
+
 def paint(scenes: Sequence[tuple[Scene, str]], device: torch.device | str) -> Tensor:
     """(scene, "picture" or a structural view) … → (n, 3, 128, 128)."""
     rows, owners, layers, backdrops, lights = [], [], [], [], []
@@ -84,17 +86,17 @@ def paint(scenes: Sequence[tuple[Scene, str]], device: torch.device | str) -> Te
         lights.append(light)
     y = torch.arange(SIZE, device=device) + 0.5
     x, y = y.reshape(1, 1, SIZE), y.reshape(1, SIZE, 1)
-    canvas = ground(torch.tensor(backdrops, device=device, dtype=torch.float32), y)
+    out = ground(torch.tensor(backdrops, device=device, dtype=torch.float32), y)
     if rows:
         table = torch.tensor(rows, device=device, dtype=torch.float32)
         owner, layer = torch.tensor(owners, device=device), torch.tensor(layers, device=device)
         for k in range(int(max(layers)) + 1):
             for which in (layer == k).nonzero()[:, 0].split(CHUNK):
                 alpha, colour = coverage(table[which], x, y), texture(table[which], x, y)
-                behind = canvas[owner[which]]
-                canvas[owner[which]] = torch.lerp(behind, colour, alpha[:, None])
+                behind = out[owner[which]]
+                out[owner[which]] = torch.lerp(behind, colour, alpha[:, None])
     light = torch.tensor(lights, device=device)[:, :, None, None]
-    return (canvas * light / 255).clamp(0, 1)
+    return (out * light / 255).clamp(0, 1)
 
 
 def ground(backdrops: Tensor, y: Tensor) -> Tensor:

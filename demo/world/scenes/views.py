@@ -62,9 +62,14 @@ def steps(x: Tensor, sigma: float) -> Tensor:
     return gradient(gaussian(x, sigma * scale)) * scale
 
 
+def lines(x: Tensor) -> Tensor:
+    """Colour steps, (n, 1, H, W)."""
+    return ((steps(x, 1.0) - 0.06) * 5).clamp(0, 1)
+
+
 def edge(x: Tensor) -> Tensor:
     """Colour steps, white on black."""
-    return ((steps(x, 1.0) - 0.06) * 5).clamp(0, 1).expand(-1, 3, -1, -1)
+    return lines(x).expand(-1, 3, -1, -1)
 
 
 def scribble(x: Tensor) -> Tensor:
@@ -105,14 +110,12 @@ def inverted(x: Tensor) -> Tensor:
 
 def sketch(x: Tensor) -> Tensor:
     """Pencil: dark lines on paper, faint shading."""
-    lines = ((steps(x, 1.0) - 0.06) * 5).clamp(0, 1)
-    return (0.72 + 0.28 * luma(x)) * (1 - 0.85 * lines) * x.new_tensor((1, 0.98, 0.9)).reshape(1, 3, 1, 1)
+    return (0.72 + 0.28 * luma(x)) * (1 - 0.85 * lines(x)) * x.new_tensor((1, 0.98, 0.9)).reshape(1, 3, 1, 1)
 
 
 def blueprint(x: Tensor) -> Tensor:
-    lines = ((steps(x, 1.0) - 0.06) * 5).clamp(0, 1)
     paper = x.new_tensor((0.1, 0.22, 0.6)).reshape(1, 3, 1, 1)
-    return torch.lerp(paper.expand_as(x), torch.ones_like(x), lines)
+    return torch.lerp(paper.expand_as(x), torch.ones_like(x), lines(x))
 
 
 def infrared(x: Tensor) -> Tensor:

@@ -7,25 +7,24 @@ from ..scenes import Picture, Scene, photographs, random_scene
 from . import words
 from .base import ANALYSIS, CONTROL, GENERATION, Turn, subtask
 
-MAPS = {"segmentation": ("segmentation [map|]", "segments", "colour-coded segmentation", "segmentation"),
-        "depth": ("depth [map|]", "distances as a depth map", "depth map"),
-        "pose": ("pose [map|]", "skeleton", "body pose"),
-        "scribble": ("scribble", "doodle"),
-        "contour": ("contour [map|]", "contours", "outline drawing", "contours"),
-        "edge": ("edge map", "edges", "canny edges", "edge map"),
-        "mosaic": ("mosaic [version|]", "mosaic"),
-        "blur": ("blur", "blurred version"),
-        "grayscale": ("grayscale version", "gray version", "black and white version", "grayscale version")}
-FROM_PHOTOS = ("depth", "scribble", "contour", "edge", "mosaic", "blur", "grayscale")
+MAP_WORDS = {"segmentation": ("segmentation [map|]", "segments", "colour-coded segmentation", "segmentation"),
+             "depth": ("depth [map|]", "distances as a depth map", "depth map"),
+             "pose": ("pose [map|]", "skeleton", "body pose"),
+             "scribble": ("scribble", "doodle"),
+             "contour": ("contour [map|]", "contours", "outline drawing", "contours"),
+             "edge": ("edge map", "edges", "canny edges", "edge map"),
+             "mosaic": ("mosaic [version|]", "mosaic"),
+             "blur": ("blur", "blurred version"),
+             "grayscale": ("grayscale version", "gray version", "black and white version", "grayscale version")}
+OF_PHOTOS = ("depth", "scribble", "contour", "edge", "mosaic", "blur", "grayscale")
 PHOTO_SHARE = 0.7
 
 
 def random_photo(rng: Random) -> Picture | None:
-    """A crop of a training photograph, or None if there is none or the dice say a scene."""
-    count = len(photographs.load())
-    if not count or rng.random() > PHOTO_SHARE:
+    """A crop of a training photograph, or None if the dice say a scene."""
+    if rng.random() > PHOTO_SHARE:
         return None
-    return Picture(photo=rng.randrange(count), crop=(rng.random(), rng.random(), rng.random()))
+    return Picture(photo=rng.randrange(len(photographs.load())), crop=(rng.random(), rng.random(), rng.random()))
 
 
 @subtask(GENERATION, "text to image")
@@ -41,9 +40,9 @@ def say_caption(rng: Random, scene: Scene) -> str:
 
 
 def analyse(view: str, rng: Random):
-    photo = random_photo(rng) if view in FROM_PHOTOS else None
+    photo = random_photo(rng) if view in OF_PHOTOS else None
     source = photo or Picture(random_scene(rng, "figure" if view == "pose" else None))
-    name = words.say(rng, *MAPS[view])
+    name = words.say(rng, *MAP_WORDS[view])
     text = words.say(rng, "<map> of {image}", "[show|draw|give me|make] the <map> of {image}", "the <map> of {image}, please",
                      "[extract|compute|get] the <map> [from|of] {image}", "turn {image} into its <map>",
                      "{image} what is its <map>?", "{image} <map>", map=name)
@@ -53,7 +52,7 @@ def analyse(view: str, rng: Random):
 def control(view: str, rng: Random):
     """A picture from its map and a caption."""
     scene = random_scene(rng, "figure" if view == "pose" else None)
-    name = words.say(rng, *MAPS[view])
+    name = words.say(rng, *MAP_WORDS[view])
     text = words.say(rng, '[make|paint|generate|draw] a picture from the <map> {image}: <caption>',
                      'from the <map> {image} [make|generate] "<caption>"', '{image} is a <map>. Show <caption>',
                      "follow the <map> {image} and [paint|draw] <caption>", map=name, caption=words.caption(rng, scene))
@@ -72,7 +71,7 @@ def restore(view: str, templates: tuple[str, ...], rng: Random):
     return Turn(text, (Picture(scene, view, rng.getrandbits(31)),)), Picture(scene)
 
 
-for _view in MAPS:
+for _view in MAP_WORDS:
     subtask(ANALYSIS, _view)(lambda rng, view=_view: analyse(view, rng))
 for _view in ("segmentation", "depth", "pose", "scribble", "contour", "edge", "mosaic"):
     subtask(CONTROL, f"from {_view}")(lambda rng, view=_view: control(view, rng))

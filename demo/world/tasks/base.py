@@ -4,16 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from ..scenes import SIZE, Picture
-
-Box = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels
+from ..scenes import Picture
 
 
 @dataclass(frozen=True)
 class Region:
-    """A mask: white inside the box, or outside it (outpainting's pad)."""
+    """A mask: white inside the box, or outside it (outpainting's pad). box: x0, y0, x1, y1 in pixels."""
 
-    box: Box
+    box: tuple[int, int, int, int]
     outside: bool = False
 
 
@@ -78,7 +76,3 @@ def generate(rng: Random, task: str, name: str | None = None) -> Sample:
     name, _, make = rng.choices(entries, [e[1] for e in entries])[0]
     turns, target, *history = make(rng)
     return Sample(task, name, (turns,) if isinstance(turns, Turn) else tuple(turns), target, bool(history and history[0]))
-
-
-def whole() -> Box:
-    return 0, 0, SIZE, SIZE

@@ -111,13 +111,11 @@ def next_edit(rng: Random):
 @subtask(MULTI_TURN, "picture of an earlier turn")
 def earlier_picture(rng: Random):
     """A thing from a picture that was shown two pictures ago, in the setting of the present one."""
-    first, thing_scene = random_scene(rng, "things", 1), None
-    styled = rng.choice(STYLES)
-    thing_scene = random_scene(rng, "things", 0)
+    first, styled, setting = random_scene(rng, "things", 1), rng.choice(STYLES), random_scene(rng, "things", 0)
     one = words.say(rng, "{image} in <style> style", style=styled)
     two = words.say(rng, "the object of {previous.image} in the setting of {image}",
                     "put the object from {previous.image} into {image}")
-    return (turn(one, first), turn(two, thing_scene)), Picture(thing_scene.but(things=first.things)), True
+    return (turn(one, first), turn(two, setting)), Picture(setting.but(things=first.things)), True
 
 
 def without_history(turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
