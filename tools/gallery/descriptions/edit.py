@@ -195,7 +195,8 @@ WORKFLOWS = {
         "sign with text.jpg", 'remove the text "O P E N" from {image}', "Removes letters and restores what is under them.",
         "Mask all of the letters."),
     "Inpainting": masked(
-        "cat.jpg", "fill the blank region of {image} with the cat's eye", "Fills a masked region without seeing what was there.",
+        "cat.jpg", "fill the blank region of {image} with the cat's eye",
+        "Fills a masked region without seeing what was there.",
         "`blank_masked` is on, which hides the pixels under the mask from the model.",
         "Describe what should be there, not what was there.", blank=True),
     "Inpaint a detail of a large picture": detail,

@@ -238,7 +238,8 @@ WORKFLOWS = {
         LOCAL, 0.5, "Describe what should be there in the result."),
     "ACE++ Regional repaint": inside(
         "cat.jpg", "A bright blue eye.",
-        "Repaints a masked region with the full fine-tune. `fill_strength` 1 hides what was there.", None, 1.0, "Describe what should be there in the result."),
+        "Repaints a masked region with the full fine-tune. `fill_strength` 1 hides what was there.",
+        None, 1.0, "Describe what should be there in the result."),
     "ACE++ Super-resolution": guided(
         "toy scene.png", "{image} shows a red star and a blue striped ball above a meadow, crisp and clean.",
         "Adds detail to a small or blurred picture with the full fine-tune. The picture is enlarged first.", enlarged,
