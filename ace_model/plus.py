@@ -74,7 +74,7 @@ def make_canvas(references: Sequence[Tensor] = (), image: Tensor | None = None, 
 
     references: up to 8 batches of pictures of any size · image: the picture to edit; None = generate one · mask: of the
     image's size; None or all black = everywhere · width, height: size of the result, 0 = the image's, else the first
-    reference's; a picture of another shape is cropped around its centre · keep_size: references keep their size up to
+    reference's; a picture of another shape is cropped around its center · keep_size: references keep their size up to
     0.8 of the panel's height on gray, else they get its height · fill_strength: how gray the image becomes under the
     mask, 0 to 1 · max_tokens: of 16×16 pixels, over the whole canvas. Batches of one are repeated.
     Raises PlusError, and ImageError for tensors that are not pictures.
