@@ -3,7 +3,7 @@
 How an instruction becomes a picture (B batch, F frames = target + condition images, D hidden width):
 
     instruction, images (H, W, 3), masks (H, W)
-      │  lcu.ConditionUnit, lcu.LongContextUnit.frames    turns → frames, placeholders counted over all turns
+      │  lcu.ConditionUnit, lcu.LongContextUnit.frames    turns → frames, placeholders numbered over all turns
       │  images.preprocess, text.clean                    sizes in multiples of 16, [0, 1], masks of 0 and 1
       ▼
     per frame: T5 features (B, L, 4096) · latent (B, 4, h, w) · mask (B, 1, h, w)        (the host's T5 and VAE)
@@ -16,6 +16,5 @@ How an instruction becomes a picture (B batch, F frames = target + condition ima
     eps of the target (B, 4, h, w)  →  latent  →  the host's VAE  →  picture
 
 Read in this order: lcu, images, masks, text, config, checkpoint, rope, layers, dit, diffusion. Beside the model: outpaint
-(room around a picture), paste (a window around a mask, and the way back), plus (the canvas of ACE++). Only `comfyui` imports
-ComfyUI.
+(padding), paste (crop around a mask, and paste back), plus (the canvas of ACE++). Only `comfyui` imports ComfyUI.
 """

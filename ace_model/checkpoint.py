@@ -1,4 +1,4 @@
-"""ACE weight files: read them safely, bring every known layout to the native keys, refuse the rest by name.
+"""Read ACE weight files safely, convert every known layout to the native keys, and say what any other file is.
 
 Layouts (spec: ACE-0.6B, section 2): bare or under `state_dict`; native keys; ComfyUI's `model.diffusion_model.` prefix;
 PixArt's names of the same layers.
@@ -21,22 +21,22 @@ QUANTISATION = re.compile(r"(\.(comfy_quant|weight_scale(_2)?|input_scale|scale_
 NATIVE = ("x_embedder.proj.weight", "blocks.0.cross_attn.norm_q.weight", "t_block.1.weight", "y_embedder.fc1.weight",
           "final_layer.linear.bias", "blocks.0.mlp.fc1.bias")
 
-FINGERPRINTS = (  # (what a file with such a key is, pattern), most telling first
-    ("a LoRA: use a LoRA loader on top of the ACE model", r"lora_(up|down|A|B)|\.alpha$|^lora_"),
-    ("the music model ACE-Step, another project of that name", r"genre_embedder|lyric_"),
+FINGERPRINTS = (  # (what a file with such a key is, pattern), the most specific first
+    ("a LoRA (load an ACE model here, then add the LoRA with a LoRA loader)", r"lora_(up|down|A|B)|\.alpha$|^lora_"),
+    ("the music model ACE-Step, an unrelated project", r"genre_embedder|lyric_"),
     ("a Stable Diffusion checkpoint", r"(^|\.)input_blocks\.\d+\.|cond_stage_model|first_stage_model"),
     ("a FLUX model", r"(^|\.)(double|single)_blocks\.\d+\."),
-    ("a T5 text encoder: it belongs in models/text_encoders", r"^encoder\.block\.\d+\.layer|^shared\.weight"),
-    ("a VAE: it belongs in models/vae", r"^(encoder|decoder)\.(conv_in|mid|down|up)"),
-    ("a PixArt model, ACE's relative without its query norm", r"(ar|csize)_embedder|y_embedder\.(y_proj|y_embedding)|"
-                                                              r"cross_attn\.kv_linear|adaln_single"),
+    ("a T5 text encoder (put it in models/text_encoders)", r"^encoder\.block\.\d+\.layer|^shared\.weight"),
+    ("a VAE (put it in models/vae)", r"^(encoder|decoder)\.(conv_in|mid|down|up)"),
+    ("a PixArt model (related to ACE, but without its query normalization)",
+     r"(ar|csize)_embedder|y_embedder\.(y_proj|y_embedding)|cross_attn\.kv_linear|adaln_single"),
 )
 
-UNREADABLE = (SafetensorError, RuntimeError, EOFError, OSError, ValueError, TypeError, AttributeError)  # of the file readers
+UNREADABLE = (SafetensorError, RuntimeError, EOFError, OSError, ValueError, TypeError, AttributeError)  # of the readers
 
 
 class CheckpointError(ValueError):
-    """A file that is no ACE checkpoint, or a damaged one."""
+    """The file is not an ACE checkpoint, or it is damaged."""
 
 
 def read(path: str | Path) -> tuple[dict[str, Tensor], ACEConfig]:
@@ -66,25 +66,25 @@ class explain_damage:
 
     def __exit__(self, kind, error, trace):
         if isinstance(error, pickle.UnpicklingError):
-            raise CheckpointError(f"{self.name} was not opened: it is no plain weights file (it would run code when "
-                                  "unpickled, or is damaged). Get the .safetensors version, or the file from its "
-                                  "original page.") from error
+            raise CheckpointError(f"{self.name} was not opened: it is damaged, or it holds more than weights and could run "
+                                  "code. Get the .safetensors version, or download the original file again.") from error
         if isinstance(error, UNREADABLE) and not isinstance(error, CheckpointError | FileNotFoundError):
-            raise CheckpointError(f"{self.name} cannot be read: it is truncated or no model file. Download it again and "
-                                  f"compare its size with its page. ({str(error).splitlines()[0]})") from error
+            raise CheckpointError(f"{self.name} cannot be read: it is incomplete or not a model file. Download it again and "
+                                  "compare its size with the one on the download page. "
+                                  f"({str(error).splitlines()[0]})") from error
 
 
 def native_state_dict(sd: Mapping, name: str = "the file", num_heads: int | None = None
                       ) -> tuple[dict[str, Tensor], ACEConfig]:
-    """Any accepted layout → native keys, complete and of the right shapes, and the configuration they imply.
+    """Any accepted layout → native keys, complete and in the right shapes, and the configuration they imply.
 
-    Raises CheckpointError naming what the file looks like and the keys that do not fit.
+    Raises CheckpointError, which says what the file looks like and which keys do not fit.
     """
     sd = rename(unwrap(sd, name))
     missing = [key for key in NATIVE if key not in sd]
     if missing:
-        raise CheckpointError(f"{name} is no ACE checkpoint: it looks like {identify(sd)}. Missing for ACE: "
-                              f"{', '.join(missing[:3])}. ACE-0.6B is at "
+        raise CheckpointError(f"{name} is not an ACE checkpoint: it looks like {identify(sd)}. It lacks "
+                              f"{', '.join(missing[:3])}. Download ACE-0.6B from "
                               "https://huggingface.co/scepter-studio/ACE-0.6B-512px.")
     try:
         config = ACEConfig.from_state_dict(sd, num_heads)
@@ -99,7 +99,8 @@ def native_state_dict(sd: Mapping, name: str = "the file", num_heads: int | None
     if problems:
         raise CheckpointError(f"{name} does not fit ACE ({config.depth} blocks of width {config.hidden_size}): "
                               f"{'; '.join(problems[:4])}{f'; {len(problems) - 4} more' if len(problems) > 4 else ''}. "
-                              "The file is incomplete or of another model.")
+                              "The file is incomplete, or it belongs to another model: download it again, or choose "
+                              "another file.")
     return sd, config
 
 
@@ -110,7 +111,7 @@ def unwrap(sd: Mapping, name: str) -> dict[str, Tensor]:
             sd = sd[key]
     tensors = {key: value for key, value in sd.items() if isinstance(value, Tensor)} if isinstance(sd, Mapping) else {}
     if not tensors:
-        raise CheckpointError(f"{name} holds no tensors: it is no weights file.")
+        raise CheckpointError(f"{name} holds no tensors, so it is not a weights file: choose another file.")
     for prefix in PREFIXES:
         inner = {key[len(prefix):]: value for key, value in tensors.items() if key.startswith(prefix)}
         if inner:
@@ -119,8 +120,8 @@ def unwrap(sd: Mapping, name: str) -> dict[str, Tensor]:
 
 
 def rename(sd: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """PixArt's names → native names; fused projections are split, a 4-channel patch embedding gets a zero mask
-    channel. Native keys pass through."""
+    """PixArt's names → native names. Splits fused projections and adds a zero mask channel to a 4-channel patch embedding.
+    Native keys pass through."""
     out = {}
     for key, value in sd.items():
         key = key.replace("y_embedder.y_proj.", "y_embedder.")

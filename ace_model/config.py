@@ -1,4 +1,4 @@
-"""Hyper-parameters of ACE's diffusion transformer, and how a model likes to be sampled (spec: ACE-0.6B, sections 1, 2, 6)."""
+"""Hyper-parameters of ACE's diffusion transformer, and each model's sampling defaults (spec: ACE-0.6B, sections 1, 2, 6)."""
 
 import json
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-HEAD_WIDTH = 72  # of the published models; the number of heads is not in a state dict
+HEAD_WIDTH = 72  # in the published models; a state dict does not tell the number of heads
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class ACEConfig:
     @classmethod
     def from_state_dict(cls, sd: Mapping[str, Tensor], num_heads: int | None = None) -> "ACEConfig":
         """Read the sizes from native keys; num_heads None: hidden / 72. Raises ValueError if the heads do not divide the
-        width."""
+        width evenly."""
         hidden, in_channels, patch = sd["x_embedder.proj.weight"].shape[:3]
         heads = num_heads or max(1, hidden // HEAD_WIDTH)
         if hidden % heads or (hidden // heads) % 2:
-            raise ValueError(f"{heads} heads do not divide the hidden width {hidden} into even parts: the file's "
-                             "metadata must name the number of heads (config: {\"NUM_HEADS\": …}).")
+            raise ValueError(f"{heads} heads do not divide the hidden width {hidden} into heads of even width: write the "
+                             "number of heads into the file's safetensors metadata (config: {\"NUM_HEADS\": …}).")
         return cls(
             hidden_size=hidden,
             depth=1 + max(int(key.split(".")[1]) for key in sd if key.startswith("blocks.")),
@@ -59,7 +59,7 @@ def heads_in(metadata: Mapping[str, str] | None) -> int | None:
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a model is sampled with unless the user says otherwise. token_budget: most tokens (16×16 pixels) of one picture."""
+    """Sampling settings where the user leaves 0. token_budget: most tokens (16×16 pixels) of one picture."""
 
     steps: int
     token_budget: int
@@ -69,8 +69,8 @@ DEFAULTS = {"512px": Defaults(20, 1024), "1024px": Defaults(50, 4096), "demo": D
 
 
 def kind_of(file_name: str, metadata: Mapping[str, str] | None = None) -> str:
-    """Which of DEFAULTS a weight file counts as: its metadata says it (`ace_defaults`), else its name does; unknown files
-    count as the 512px model."""
+    """Which of DEFAULTS applies to a weight file: its metadata decides (`ace_defaults`), else its name. Unknown files count
+    as the 512px model."""
     stated = (metadata or {}).get("ace_defaults")
     if stated in DEFAULTS:
         return stated

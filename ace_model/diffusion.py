@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TIMESTEPS = 1000
-GUIDANCE, RESCALE, STEPS = 4.5, 0.5, 20  # the 512px model's defaults; the 1024px model takes 50 steps
+GUIDANCE, RESCALE, STEPS = 4.5, 0.5, 20  # the 512px model's defaults; the 1024px model uses 50 steps
 
 
 def signal_and_noise() -> tuple[Tensor, Tensor]:
     """√ᾱ and √(1 − ᾱ) of the linear schedule β = 1e-4 … 0.02: (1000,) each.
 
-    The reference keeps √(1 − ᾱ) in float32 and derives the other from it, which moves the noisiest steps by up to
-    8e-4 against exact arithmetic; so do we.
+    Like the reference, this keeps √(1 − ᾱ) in float32 and derives the other from it, which moves the noisiest steps by
+    up to 8e-4 compared to exact arithmetic.
     """
     alphas = (1 - torch.linspace(1e-4, 0.02, TIMESTEPS, dtype=torch.float32)).cumprod(0)
     noise = (1 - alphas).sqrt()
@@ -23,7 +23,7 @@ def signal_and_noise() -> tuple[Tensor, Tensor]:
 
 
 def sigmas() -> Tensor:
-    """The schedule as noise over signal: (1000,) rising to 157.5, the convention of k-samplers."""
+    """The schedule as noise over signal: (1000,), rising to 157.5. This is the convention of k-samplers."""
     signal, noise = signal_and_noise()
     return noise / signal
 
@@ -31,14 +31,14 @@ def sigmas() -> Tensor:
 def trailing_timesteps(steps: int) -> Tensor:
     """(steps,) integers, falling from 999: 20 steps are 999, 949, … 49. Raises ValueError outside 1…1000."""
     if not 1 <= steps <= TIMESTEPS:
-        raise ValueError(f"{steps} steps asked for: the schedule has 1 to {TIMESTEPS}.")
+        raise ValueError(f"steps is {steps}, but the schedule has {TIMESTEPS} timesteps: use 1 to {TIMESTEPS}.")
     return torch.arange(TIMESTEPS, 0, -TIMESTEPS / steps, dtype=torch.float64)[:steps].round().long() - 1
 
 
 def guide(cond: Tensor, uncond: Tensor, guidance: float = GUIDANCE, rescale: float = RESCALE) -> Tensor:
     """Classifier-free guidance on eps with rescaled spread (arXiv 2305.08891, section 3.4, on eps as ACE does).
 
-    cond, uncond (B, …), the same for any scalar multiple of eps. guidance 1 returns cond unscaled.
+    cond, uncond (B, …): eps, or any scalar multiple of it. guidance 1 returns cond unscaled.
     """
     if math.isclose(guidance, 1):
         return cond
@@ -54,7 +54,7 @@ def ddim(eps: Callable[[Tensor, Tensor], Tensor], x: Tensor, steps: int = STEPS)
     timesteps = trailing_timesteps(steps)
     for i, t in enumerate(timesteps):
         predicted = eps(x, t.expand(len(x)).to(x.device))
-        x = (x - noise[t] * predicted) / signal[t]  # the clean latent it implies
+        x = (x - noise[t] * predicted) / signal[t]  # the clean latent that the prediction implies
         if i + 1 < steps:
             x = signal[timesteps[i + 1]] * x + noise[timesteps[i + 1]] * predicted
     return x
@@ -72,7 +72,8 @@ def training_loss(eps: Callable[[Tensor, Tensor], Tensor], clean: Tensor, genera
     """Mean squared error of the target's eps, timesteps uniform (arXiv 2410.00086, section 2.3); a scalar.
 
     eps(noisy (B, …), timestep (B,)) predicts the noise; the conditions it closes over stay clean.
-    timestep (B,) integers: other than uniform ones. weight: of every value's error, broadcast to (B, …).
+    timestep (B,) integers: use these instead of uniform ones · weight: factor for each value's squared error, broadcast
+    to (B, …).
     """
     if timestep is None:
         timestep = torch.randint(TIMESTEPS, (len(clean),), generator=generator, device=clean.device)

@@ -14,7 +14,7 @@ from .config import ACEConfig
 from .layers import Block, FinalLayer, Mlp, PatchEmbed, TimestepEmbedder, attention
 from .rope import Grids, rotary_tables
 
-ROPE_TABLES = 8  # kept; the largest (10 frames at 1024px) is 12 MB
+ROPE_TABLES = 8  # how many are kept; the largest (10 frames at 1024px) takes 12 MB
 
 
 class DiT(nn.Module):
@@ -34,13 +34,13 @@ class DiT(nn.Module):
         self._rope: dict[tuple, Tensor] = {}
 
     def project_text(self, texts: Sequence[Tensor], indicators: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Texts and image names in the model's width; once per prompt.
+        """Project texts and image names to the model's width, once per prompt.
 
         texts: per frame, target first, T5 features (B, L, text_width) without padding · indicators (B, 10, text_width):
         features of the identifier strings → texts (B, L, D) with their frame's indicator added, names (B, F, D).
         """
         conditions = len(texts) - 1
-        rows = [conditions, *range(conditions)]  # the target takes the last name in use, image i the i-th
+        rows = [conditions, *range(conditions)]  # the target has the last name in use, image i the i-th
         names = self.y_embedder(indicators[:, rows])
         return [self.y_embedder(text) + names[:, f:f + 1] for f, text in enumerate(texts)], names
 
@@ -50,7 +50,7 @@ class DiT(nn.Module):
 
         x: noisy target (B, 4, h, w) · timestep (B,) in 0…999 · target_mask (B, 1, h, w) · images: clean scaled latents
         (B, 4, hᵢ, wᵢ), oldest turn first · masks (B, 1, hᵢ, wᵢ) · texts, names: from `project_text` · host: passed on
-        to `run_blocks`, for hosts that override it.
+        to `run_blocks` for hosts that override it.
         Raises ValueError if a latent's side is odd.
         """
         latents, masks = [x, *images], [target_mask, *masks]
@@ -71,7 +71,7 @@ class DiT(nn.Module):
         return x
 
     def rope(self, grids: Grids, device: torch.device) -> Tensor:
-        """Rotary tables of these token grids, made once."""
+        """Rotary tables of these token grids, computed once."""
         key = (grids, device)
         if key not in self._rope:
             if len(self._rope) >= ROPE_TABLES:
@@ -85,10 +85,10 @@ class DiT(nn.Module):
         p = self.config.patch_size
         if height % p or width % p:
             raise ValueError(f"a latent of {width}×{height} cells ({width * 8}×{height * 8} pixels) cannot be cut into "
-                             f"{p}×{p} patches: use a width and height in multiples of {8 * p} pixels.")
+                             f"{p}×{p} patches: use a width and height that are multiples of {8 * p} pixels.")
         return height // p, width // p
 
     def unpatchify(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         p, c = self.config.patch_size, self.config.out_channels
         out = rearrange(tokens, "b (h w) (p q c) -> b c (h p) (w q)", h=grid[0], w=grid[1], p=p, q=p, c=c)
-        return out[:, :self.config.latent_channels]  # the other half is not trained to mean anything
+        return out[:, :self.config.latent_channels]  # the reference never uses the other half

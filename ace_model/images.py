@@ -17,19 +17,20 @@ MAX_ASPECT = 4
 
 
 class ImageError(ValueError):
-    """An image that cannot be used, or a size that cannot be made."""
+    """An image or a size that cannot be used."""
 
 
 def check_image(image: Tensor, name: str) -> None:
     """Raise ImageError unless `image` is one finite (H, W, 1|3|4) picture of at least 16×16 pixels."""
     if image.ndim != 3 or image.shape[-1] not in (1, 3, 4):
-        raise ImageError(f"{name} has shape {tuple(image.shape)}: expected one picture (height, width, channels) with 1, 3 "
-                         "or 4 channels.")
+        raise ImageError(f"{name} has shape {tuple(image.shape)}: connect one picture of shape (height, width, channels) "
+                         "with 1, 3 or 4 channels.")
     if min(image.shape[:2]) < TOKEN:
-        raise ImageError(f"{name} is {image.shape[1]}×{image.shape[0]} pixels: it must be at least {TOKEN}×{TOKEN}.")
+        raise ImageError(f"{name} is {image.shape[1]}×{image.shape[0]} pixels, but ACE needs at least {TOKEN}×{TOKEN}: use a "
+                         "larger picture.")
     if not torch.isfinite(image).all():
         raise ImageError(f"{name} contains values that are not numbers (NaN or infinity): the node that made it "
-                         "failed, for example a VAE decoding in half precision.")
+                         "failed. Often that is VAE Decode in float16: start ComfyUI with --fp32-vae.")
 
 
 def as_rgb(image: Tensor) -> Tensor:
@@ -40,7 +41,7 @@ def as_rgb(image: Tensor) -> Tensor:
 def fit(height: int, width: int, max_tokens: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Crop and size of a picture: ((crop height, crop width), (height, width)) in pixels.
 
-    Sides longer than 4 times the other are cropped; the rest shrinks, never grows, to multiples of 16 with at most
+    A side longer than 4 times the other is cropped. The rest shrinks, but never grows, to multiples of 16 with at most
     max_tokens tokens of 16×16 pixels.
     """
     if height > MAX_ASPECT * width:
@@ -61,7 +62,7 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
 
 
 def preprocess(image: Tensor, mask: Tensor | None, max_tokens: int, blank: bool = False) -> tuple[Tensor, Tensor]:
-    """Bring one picture and its mask to the size that the model was trained on.
+    """Bring one picture and its mask to a size that the model was trained on.
 
     image (H, W, C) in [0, 1], mask None or (H, W) → image (h, w, 3) in [0, 1], mask (h, w) of 0 and 1. A mask of another
     size is fitted first. None or all black means everywhere. blank: pixels under a partial mask become black.
@@ -74,7 +75,7 @@ def preprocess(image: Tensor, mask: Tensor | None, max_tokens: int, blank: bool 
     crop, size = fit(*image.shape[:2], max_tokens)
     pixels, chosen = center_crop(pixels, crop), center_crop(chosen, crop)
     if crop != size:
-        levels = (pixels * 255).round().clamp(0, 255).byte().cpu()  # 8-bit arithmetic, as Pillow's in the reference
+        levels = (pixels * 255).round().clamp(0, 255).byte().cpu()  # 8-bit arithmetic, like Pillow's in the reference
         levels = F.interpolate(rearrange(levels, "h w c -> 1 c h w"), size=size, mode="bicubic", antialias=True)
         pixels = rearrange(levels, "1 c h w -> h w c").to(pixels) / 255
         chosen = F.interpolate(chosen[None, None].float(), size=size, mode="nearest-exact")[0, 0] > 0
@@ -96,9 +97,10 @@ def check_size(width: int, height: int, max_tokens: int) -> None:
     for side, value in (("width", width), ("height", height)):
         if value <= 0 or value % TOKEN:
             down = max(TOKEN, value // TOKEN * TOKEN)
-            raise ImageError(f"{side} {value} is no multiple of {TOKEN}: use {down} or {down + TOKEN}.")
+            raise ImageError(f"{side} is {value}, but it must be a positive multiple of {TOKEN}: use {down} or {down + TOKEN}.")
     tokens = (width // TOKEN) * (height // TOKEN)
     if tokens > max_tokens:
         _, (h, w) = fit(height, width, max_tokens)
-        raise ImageError(f"{width}×{height} pixels are {tokens} tokens, over the token budget of {max_tokens}: use at "
-                         f"most {w}×{h} in this shape, or raise the budget (4096 for the 1024px model).")
+        raise ImageError(f"width × height is {width}×{height} pixels, {tokens} tokens, but the token budget is "
+                         f"{max_tokens}: use at most {w}×{h} in this shape, or raise token_budget (the 1024px model's own is "
+                         "4096).")

@@ -70,11 +70,11 @@ class Attention(nn.Module):
         self.v = ops.Linear(hidden, hidden, **where)
         self.o = ops.Linear(hidden, hidden, **where)
         self.norm_q = ops.RMSNorm(hidden, eps=EPS, **where)
-        self.norm_k = ops.RMSNorm(hidden, eps=EPS, **where)  # in every published file, used by none
+        self.norm_k = ops.RMSNorm(hidden, eps=EPS, **where)  # every published file has it, no model uses it
 
     def qkv(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries of x (B, N, D), keys and values of y (B, M, D), each (B, heads, N or M, d)."""
-        q, k = self.norm_q(self.q(x)), self.norm_q(self.k(y))  # the published weights normalise k with norm_q
+        q, k = self.norm_q(self.q(x)), self.norm_q(self.k(y))  # the published weights normalize k with norm_q
         return tuple(rearrange(z, "b n (h d) -> b h n d", h=self.heads) for z in (q, k, self.v(y)))
 
 
@@ -91,11 +91,11 @@ class Block(nn.Module):
         self.mlp = Mlp(hidden, int(hidden * mlp_ratio), hidden, ops, where)
 
     def forward(self, x: Tensor, y: Tensor, t0: Tensor, rope: Tensor, lengths: "Lengths", attention) -> Tensor:
-        """x (B, N, D) all frames' tokens, y (B, L, D) all frames' texts, t0 (B, 6·D), lengths: where frames end."""
+        """x (B, N, D) all frames' tokens, y (B, L, D) all frames' texts, t0 (B, 6·D), lengths: of each frame."""
         table = self.scale_shift_table.to(x) + rearrange(t0, "b (six d) -> b six d", six=6)
         shift1, scale1, gate1, shift2, scale2, gate2 = table.chunk(6, dim=1)  # (B, 1, D) each
         x = torch.addcmul(x, gate1, self.self_attention(modulate(self.norm1(x), shift1, scale1), rope, attention))
-        x = x + self.cross_attention(x, y, lengths, attention)  # neither norm nor gate
+        x = x + self.cross_attention(x, y, lengths, attention)  # no norm, no gate
         return torch.addcmul(x, gate2, self.mlp(modulate(self.norm2(x), shift2, scale2)))
 
     def self_attention(self, x: Tensor, rope: Tensor, attention) -> Tensor:
@@ -109,7 +109,7 @@ class Block(nn.Module):
             attention(*qkv) for qkv in zip(q.split(frames, 2), k.split(texts, 2), v.split(texts, 2), strict=True)], 1))
 
 
-Lengths = tuple[list[int], list[int]]  # tokens of every frame, tokens of every frame's text
+Lengths = tuple[list[int], list[int]]  # tokens of each frame, tokens of each frame's text
 
 
 class FinalLayer(nn.Module):

@@ -2,8 +2,8 @@
 
 ACE, arXiv 2410.00086, section 2.2 (condition unit, long-context condition unit). A turn is a
 `ConditionUnit`: an instruction with images and masks. Turns in order form a `LongContextUnit`, which
-unrolls into frames: the target first, then every image, oldest turn first. Placeholders `{image}`,
-`{image1}`, … are counted per turn by the person who writes them and over all turns by the model.
+unrolls into frames: the target first, then every image, oldest turn first. Whoever writes an instruction
+numbers the placeholders `{image}`, `{image1}`, … within the turn; the model reads them numbered over all turns.
 """
 
 import re
@@ -22,7 +22,7 @@ PLACEHOLDER = re.compile(r"\{(?:previous(?P<back>\d*)\.)?image(?P<number>\d*)\}"
 
 
 class LCUError(ValueError):
-    """An instruction, image or mask that no long-context condition unit can be made of."""
+    """An instruction, image or mask that cannot become part of a long-context condition unit."""
 
 
 def placeholder(number: int) -> str:
@@ -35,11 +35,11 @@ IDENTIFIERS = tuple(placeholder(i) for i in range(MAX_IMAGES + 1))
 
 @dataclass(frozen=True, eq=False)
 class ConditionUnit:
-    """One turn: what is said, and the images and masks it speaks of.
+    """One turn: an instruction with its images and masks.
 
     images: each (H, W, C) in [0, 1] with 1, 3 or 4 channels · masks: per image None or (H, W) in [0, 1], white =
-    edit here · blank: pixels under a mask are blackened before encoding (inpainting, try-on).
-    Raises LCUError naming the image, the value and the way out.
+    edit here · blank: blacken the pixels under a mask before encoding (inpainting, try-on).
+    Raises LCUError, which names the image, the value and the way out.
     """
 
     instruction: str
@@ -50,10 +50,11 @@ class ConditionUnit:
     def __post_init__(self):
         images, masks = tuple(self.images), tuple(self.masks)
         if len(images) > MAX_IMAGES:
-            raise LCUError(f"{len(images)} images in one turn, but ACE takes at most {MAX_IMAGES}: "
+            raise LCUError(f"there are {len(images)} images in one turn, but ACE takes at most {MAX_IMAGES}: "
                            f"remove {len(images) - MAX_IMAGES}.")
         if len(masks) > len(images):
-            raise LCUError(f"{len(masks)} masks for {len(images)} images: every mask needs its image.")
+            raise LCUError(f"there are more masks ({len(masks)}) than images ({len(images)}): connect an image for each mask, "
+                           "or remove masks.")
         masks += (None,) * (len(images) - len(masks))
         for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
             check_image(image, name=placeholder(i).strip("{}"))
@@ -61,18 +62,18 @@ class ConditionUnit:
         object.__setattr__(self, "images", images)
         object.__setattr__(self, "masks", masks)
         if self.blank and not any(is_partial(mask) for mask in masks):
-            raise LCUError("blanking is on, but no image has a mask that is partly white: an absent, all-black or "
-                           "all-white mask means the whole image, and nothing would be left to see. Paint the region "
-                           "to repaint in white, or switch blanking off.")
+            raise LCUError("blank_masked is on, but no mask is partly white. A missing, all-black or all-white mask selects "
+                           "the whole picture, so nothing would be left of it. Paint the region to repaint in white, or "
+                           "turn blank_masked off.")
         for match in PLACEHOLDER.finditer(self.instruction):
             number = int(match["number"] or 0)
             if match["back"] is None and number >= len(images):
                 raise LCUError(f"the instruction names {match[0]}, but this turn has {_count(len(images))}: connect the "
-                               f"image, or name an earlier turn's picture with {{previous.image}}.")
+                               "missing image, or refer to the picture of the turn before as {previous.image}.")
 
 
 def name_image(instruction: str, images: int) -> str:
-    """`instruction` with `{image} ` in front if there are images and it names none (what the official tools do)."""
+    """`instruction` with `{image} ` in front if there are images and it names none, as the official tools do."""
     return instruction if images == 0 or PLACEHOLDER.search(instruction) else f"{placeholder(0)} {instruction}"
 
 
@@ -80,8 +81,8 @@ def name_image(instruction: str, images: int) -> str:
 class Frame:
     """One image as the model sees it. The target has no image yet; `mask` is the region to edit, None = everywhere."""
 
-    text: str  # placeholders counted over all turns
-    negative_text: str  # the text of the branch that guidance pushes away from
+    text: str  # placeholders numbered over all turns
+    negative_text: str  # the same frame's text in the negative branch
     image: Tensor | None = None
     mask: Tensor | None = None
     blank: bool = False
@@ -89,12 +90,12 @@ class Frame:
 
 @dataclass(frozen=True, eq=False)
 class LongContextUnit:
-    """The turns so far, oldest first; the last one is being asked now."""
+    """The turns so far, oldest first. The last one is the current turn."""
 
     turns: tuple[ConditionUnit, ...] = ()
 
     def then(self, unit: ConditionUnit, max_rounds: int = DEFAULT_ROUNDS) -> "LongContextUnit":
-        """A longer conversation: at most `max_rounds` earlier turns are kept, the oldest are forgotten.
+        """The conversation with `unit` added. Keeps at most `max_rounds` earlier turns and forgets the oldest.
 
         Raises LCUError if more than 9 images remain.
         """
@@ -103,22 +104,22 @@ class LongContextUnit:
         counts = [len(turn.images) for turn in lcu.turns]
         if sum(counts) > MAX_IMAGES:
             keep = next(k for k in range(len(counts)) if sum(counts[k:]) <= MAX_IMAGES)
-            raise LCUError(f"{sum(counts)} images in {len(counts)} turns ({', '.join(map(str, counts))}), but ACE takes "
-                           f"at most {MAX_IMAGES}: set the maximum rounds to {len(counts) - 1 - keep}, which forgets the "
-                           f"oldest {_count(sum(counts[:keep]))}, or remove {sum(counts) - MAX_IMAGES}.")
+            raise LCUError(f"there are {sum(counts)} images in {len(counts)} turns ({', '.join(map(str, counts))}), but ACE "
+                           f"takes at most {MAX_IMAGES}: set max_rounds to {len(counts) - 1 - keep} to forget the oldest "
+                           f"{_count(sum(counts[:keep]))}, or disconnect {_count(sum(counts) - MAX_IMAGES)}.")
         lcu.instructions()  # an instruction that names a forgotten picture fails here, where the turn is added
         return lcu
 
     def instructions(self) -> list[str]:
-        """One text per turn, its placeholders counted over all turns."""
+        """One text per turn, with its placeholders numbered over all turns."""
         return [self._globalise(i) for i in range(len(self.turns))]
 
     def frames(self, negative: str = "", target_index: int = 0) -> list[Frame]:
         """Target first, then the images, oldest turn first; at most 10 frames.
 
         Every image of a turn has that turn's text; the target has the last turn's. The negative branch differs only
-        in the last text: the target's and the last image's if the last turn brought it (spec/ace.md, section 6).
-        target_index: which image of the last turn lends the target its mask and, by default, its size.
+        in the last text: the target's, and the last image's if it belongs to the last turn (spec/ace.md, section 6).
+        target_index: the image of the last turn that gives the target its mask and, by default, its size.
         """
         texts = self.instructions()
         last = self.turns[-1]
@@ -137,7 +138,7 @@ class LongContextUnit:
         if not last and index == 0:
             return None
         if not 0 <= index < last:
-            raise LCUError(f"target image {index} is asked for, but the last turn has {_count(last)}: choose "
+            raise LCUError(f"target_image is {index}, but this turn has {_count(last)}: use "
                            f"{'0' if last < 2 else f'0 to {last - 1}'}.")
         return 1 + sum(len(turn.images) for turn in self.turns[:-1]) + index
 
@@ -149,11 +150,12 @@ class LongContextUnit:
             if match["back"] is not None:
                 source = turn - int(match["back"] or 1)
                 if not 0 <= source < turn:
-                    raise LCUError(f"the instruction names {match[0]}, but only {turn} earlier turns are remembered: "
-                                   "raise the maximum rounds or connect the picture itself.")
+                    known = {0: "no earlier turn is", 1: "only 1 earlier turn is"}.get(turn, f"only {turn} earlier turns are")
+                    raise LCUError(f"the instruction names {match[0]}, but {known} remembered: connect history of ACE "
+                                   "Long-context Unit, raise max_rounds there, or connect the picture itself.")
                 if number >= len(self.turns[source].images):
                     raise LCUError(f"the instruction names {match[0]}, but that turn has "
-                                   f"{_count(len(self.turns[source].images))}.")
+                                   f"{_count(len(self.turns[source].images))}: name one that it has.")
             return placeholder(starts[source] + number)
 
         return PLACEHOLDER.sub(shift, self.turns[turn].instruction)

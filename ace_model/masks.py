@@ -1,4 +1,4 @@
-"""Masks: what they select, at which size, and what the model reads of them (spec: ACE-0.6B image preprocessing).
+"""Masks: what they select, how they are fitted to a picture, how the model reads them (spec: ACE-0.6B image preprocessing).
 
 A mask is (H, W) or (B, H, W) in [0, 1], white = edit here, as in ComfyUI. No mask, or one that selects nothing, means
 everywhere: Load Image gives a black 64×64 mask to a picture without alpha.
@@ -20,9 +20,10 @@ def check_mask(mask: Tensor | None, name: str) -> None:
     if mask is None:
         return
     if mask.ndim != 2:
-        raise MaskError(f"{name} has shape {tuple(mask.shape)}; expected one mask (height, width).")
+        raise MaskError(f"{name} has shape {tuple(mask.shape)}: connect one mask of shape (height, width).")
     if not torch.isfinite(mask).all():
-        raise MaskError(f"{name} contains values that are not numbers (NaN or infinity).")
+        raise MaskError(f"{name} contains values that are not numbers (NaN or infinity): the node that made it failed. "
+                        "Connect another mask.")
 
 
 def selected(mask: Tensor) -> Tensor:
@@ -31,7 +32,7 @@ def selected(mask: Tensor) -> Tensor:
 
 
 def is_partial(mask: Tensor | None) -> bool:
-    """True if the mask selects some pixels and leaves others."""
+    """True if the mask selects some pixels, but not all."""
     if mask is None:
         return False
     chosen = selected(mask)
@@ -44,18 +45,18 @@ def everywhere_if_empty(chosen: Tensor) -> Tensor:
 
 
 def fit_mask(mask: Tensor, height: int, width: int, name: str = "mask", image: str = "image") -> Tensor:
-    """(…, h, w) → (…, height, width), nearest. Logs a warning that names both if a mask that selects something is resized."""
+    """(…, h, w) → (…, height, width), nearest. Warns, naming mask and image, if it resizes a mask that selects something."""
     if mask.shape[-2:] == (height, width):
         return mask
     if selected(mask).any():
-        logging.warning("ACE Editor: %s is %d×%d pixels, %s is %d×%d: the mask is resized to fit.", name,
+        logging.warning("ACE Editor: %s is %d×%d pixels, but %s is %d×%d. The mask is resized to fit.", name,
                         mask.shape[-1], mask.shape[-2], image, width, height)
     flat = mask.reshape(-1, 1, *mask.shape[-2:])
     return F.interpolate(flat.float(), (height, width), mode="nearest-exact").reshape(*mask.shape[:-2], height, width)
 
 
 def latent_mask(mask: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-    """(h, w) pixels of 0 and 1 → (1, h/8, w/8) latent cells, nearest; size: of another latent than the mask's own."""
+    """(h, w) pixels of 0 and 1 → (1, h/8, w/8) latent cells, nearest; size: of the latent, if not the mask's own."""
     size = size or (mask.shape[-2] // 8, mask.shape[-1] // 8)
     return F.interpolate(mask[None, None].float(), size=size, mode="nearest-exact")[0]
 
@@ -63,7 +64,7 @@ def latent_mask(mask: Tensor, size: tuple[int, int] | None = None) -> Tensor:
 def distance_to(chosen: Tensor, reach: int) -> Tensor:
     """(B, H, W) bool → (B, H, W): 0 on selected pixels, else the distance to the nearest one, at most reach + 1.
 
-    Counted in pixels along rows, columns and diagonals alike, so that a mask grows as a square does.
+    A diagonal step counts as one pixel, so a mask grows in squares.
     """
     reached = chosen[:, None].float()
     distance = (reach + 1) - reached

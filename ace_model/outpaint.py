@@ -1,4 +1,4 @@
-"""Room around a picture: what outpainting starts from (spec: the eight task types, repainting)."""
+"""Padding for outpainting (spec: the eight task types, repainting)."""
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ SIDES = ("left", "top", "right", "bottom")
 
 def add_room(image: Tensor, left: float, top: float, right: float, bottom: float, token_budget: int, shrink: bool
              ) -> tuple[Tensor, Tensor]:
-    """Put black room around pictures: image (B, H, W, C) → padded (B, H', W', C), mask (B, H', W') of the room.
+    """Pad pictures with black room: image (B, H, W, C) → padded (B, H', W', C), mask (B, H', W') of that room.
 
     left … bottom: room as a fraction of the picture's width or height. The padded sides are multiples of 16; missing pixels
     are added to a side that has room. shrink: make the pictures smaller if the padded size is over token_budget tokens of
@@ -22,26 +22,26 @@ def add_room(image: Tensor, left: float, top: float, right: float, bottom: float
         if value < 0:
             raise ImageError(f"{side} is {value:g}, but room cannot be negative: use 0 or more.")
     if not any(room.values()):
-        raise ImageError("left, top, right and bottom are all 0, so there is nothing to outpaint: give at least one side "
-                         "room, for example 0.25.")
+        raise ImageError("left, top, right and bottom are all 0, so there is nothing to outpaint: set at least one of them, "
+                         "for example to 0.25.")
     height, width = image.shape[1:3]
     scale = 1.0
     pads = margins(height, width, room)
     while (tokens := count_tokens(height, width, pads)) > token_budget:
         if not shrink:
-            raise ImageError(f"the padded picture of {width + pads[0] + pads[2]}×{height + pads[1] + pads[3]} pixels is "
-                             f"{tokens} tokens, over the token budget of {token_budget}: add less room, turn shrink_to_fit on, "
-                             "or raise the budget (4096 for the 1024px model).")
+            raise ImageError(f"the padded picture of {width + pads[0] + pads[2]}×{height + pads[1] + pads[3]} pixels "
+                             f"needs {tokens} tokens, but the token budget is {token_budget}: add less room, turn on "
+                             "shrink_to_fit, or raise token_budget (the 1024px model's own is 4096).")
         scale *= min(0.99, (token_budget / tokens) ** 0.5)
         height, width = (round(side * scale) for side in image.shape[1:3])
         if min(height, width) < TOKEN:
             raise ImageError(f"with this much room the picture would shrink to {width}×{height} pixels to fit the token budget "
-                             f"of {token_budget}: add less room or raise the budget.")
+                             f"of {token_budget}: add less room, or raise token_budget.")
         pads = margins(height, width, room)
     sides = sorted((height + pads[1] + pads[3], width + pads[0] + pads[2]))
     if sides[1] > MAX_ASPECT * sides[0]:
         raise ImageError(f"the padded picture would be {sides[1]} pixels long and {sides[0]} wide, but ACE takes shapes up to "
-                         f"{MAX_ASPECT}:1: add less room on the long sides or more on the short ones.")
+                         f"{MAX_ASPECT}:1: add less room along the long side, or more along the short one.")
     pixels = resize(image, height, width)
     frame = (pads[0], pads[2], pads[1], pads[3])
     return F.pad(pixels, (0, 0, *frame)), F.pad(torch.zeros(pixels.shape[:3]), frame, value=1.0)

@@ -1,4 +1,4 @@
-"""A window around a mask, and the way back: the result where the mask is, the original elsewhere. Nothing here is learned.
+"""Crop a window around a mask, and paste the result back into the original. Nothing here is learned.
 
 Images are (B, H, W, C) in [0, 1], masks (B, H, W) with white = edit here, as in ComfyUI.
 """
@@ -31,11 +31,11 @@ class Window:
 
 
 def window_around(mask: Tensor, margin: float, min_size: int) -> Window:
-    """The part of a picture worth sending to the model: the mask's bounding box and its surroundings.
+    """The part of a picture that the model needs: the mask's bounding box and its surroundings.
 
-    mask (B, H, W), one window for all · margin: surroundings on each side, as a fraction of the box's longer side ·
-    min_size: smallest width and height in pixels. Sides are multiples of 16 where the picture has room, and no more than
-    4:1. Raises MaskError for an empty or full mask, ImageError for a window that cannot lie in the picture.
+    mask (B, H, W), one window for all of them · margin: surroundings on each side, as a fraction of the box's longer side ·
+    min_size: smallest width and height in pixels. Sides are multiples of 16 where the picture is large enough, and
+    at most 4:1. Raises MaskError for an empty or full mask, ImageError for a window that does not fit into the picture.
     """
     height, width = mask.shape[-2:]
     if min_size > min(height, width):
@@ -52,7 +52,7 @@ def window_around(mask: Tensor, margin: float, min_size: int) -> Window:
                                  zip(box, least, (height, width), strict=True))
     if max(tall, wide) > MAX_ASPECT * min(tall, wide):
         raise ImageError(f"the window around the mask would be {wide}×{tall} pixels, but ACE takes shapes up to "
-                         f"{MAX_ASPECT}:1: paint a shorter mask, or edit it in parts.")
+                         f"{MAX_ASPECT}:1: paint a shorter mask, or edit the region in parts.")
     return Window(top, left, tall, wide)
 
 
@@ -65,21 +65,21 @@ def span(start: int, stop: int, want: int, side: int) -> tuple[int, int]:
 
 def paste(original: Tensor, result: Tensor, mask: Tensor | None, grow: int = 0, feather: int = 0,
           window: Window | None = None) -> Tensor:
-    """The result where the mask is, the original elsewhere.
+    """Paste the result into the original where the mask is white.
 
     original (B, H, W, C) · result (k·B, h, w, C), the k results of each original one after the other, resized to the original
     or to `window` · mask (B, H, W); one of another size is fitted with a warning; with a window, None or all black means all
     of it. Any of the three may be a batch of one.
-    Counted in pixels outwards from the mask's border: up to `grow` all is result, over the next `feather` result and
-    original blend, and beyond every value is the original's own, bit for bit. So the masked region itself is all result,
-    however thin, and where it is the room around an outpainted picture the blend lies in the picture.
+    Everything within `grow` pixels of the mask is the result. Over the next `feather` pixels result and original blend.
+    Farther away every value is the original's, bit for bit. So the masked region is all result, however thin it is; and
+    because the blend lies outside it, the black room around an outpainted picture never shows.
     Raises ImageError for sizes that do not fit, MaskError if nothing of the original would be kept.
     """
     height, width = original.shape[1:3]
     place = window or Window(0, 0, height, width)
     if place.top + place.height > height or place.left + place.width > width:
         raise ImageError(f"the window ({place.width}×{place.height} pixels at {place.left}, {place.top}) is outside the "
-                         f"original of {width}×{height}: it was cut from another picture.")
+                         f"original of {width}×{height}: it was cut from another picture. Connect that one as original.")
     check_shape(result, place)
     pixels = resize(result, *place.size).to(original)
     batches = {"original": original, "result": pixels, "mask": opacity(mask, original, grow, feather, window is not None)}
@@ -87,7 +87,7 @@ def paste(original: Tensor, result: Tensor, mask: Tensor | None, grow: int = 0, 
     for name, batch in batches.items():
         if count % len(batch):
             sizes = ", ".join(f"{len(each)} in {key}" for key, each in batches.items())
-            raise ImageError(f"the batches do not match ({sizes}): connect one {name}, or as many as there are results.")
+            raise ImageError(f"the batch sizes do not match ({sizes}): connect one {name}, or as many as there are results.")
         batches[name] = batch.repeat_interleave(count // len(batch), dim=0)
     out, pixels, amount = batches.values()
     channels = min(out.shape[-1], pixels.shape[-1])
@@ -102,7 +102,7 @@ def opacity(mask: Tensor | None, original: Tensor, grow: int, feather: int, wind
     if mask is None or (windowed and not selected(mask).any()):
         if not windowed:
             raise MaskError("no mask is connected, so nothing of the original would be kept: connect the mask of the region "
-                            "to edit, or use the result without this node.")
+                            "that was edited, or use the result without this node.")
         return torch.ones(1, *original.shape[1:3], device=original.device)
     mask = fit_mask(mask, *original.shape[1:3], image="original").to(original.device)
     chosen = everywhere_if_empty(selected(mask)) if windowed else check_partial(mask)
@@ -117,7 +117,7 @@ def check_partial(mask: Tensor) -> Tensor:
         which = f"mask {i + 1} of {len(chosen)}" if len(chosen) > 1 else "the mask"
         if not one.any():
             raise MaskError(f"{which} is all black and covers nothing: paint the region to edit in white. (Load Image gives "
-                            "a picture without alpha an all-black mask.)")
+                            "an all-black mask if the picture has no alpha.)")
         if one.all():
             raise MaskError(f"{which} is all white and covers everything, so nothing would be kept: paint only the region to "
                             "edit, or use the result without this node.")
@@ -131,5 +131,5 @@ def check_shape(result: Tensor, window: Window) -> None:
     off = max(abs(height - window.height * scale), abs(width - window.width * scale))
     if off > TOKEN:
         raise ImageError(f"result is {width}×{height} pixels, but its place in the original is {window.width}×"
-                         f"{window.height}, another shape: connect the result of editing this very picture, made with width "
-                         "and height at 0, and the window if it was cropped.")
+                         f"{window.height}, a different shape: connect the result of editing this picture, made with width "
+                         "and height at 0, and connect window if the picture was cropped.")

@@ -1,4 +1,4 @@
-"""ACE++'s canvas (LCU++): references on the left, the picture to edit on the right, one picture for the model.
+"""ACE++'s canvas (LCU++): references on the left and the picture to edit on the right, joined into one picture.
 
 ACE++, arXiv 2501.02487, section 3.1; numbers from ali-vilab/ACE_plus @ f3e410b. Images are (B, H, W, C) in [0, 1],
 masks (B, H, W) in [0, 1] with white = generate, as in ComfyUI; sizes are (height, width) in pixels.
@@ -25,21 +25,21 @@ from .paste import Window
 GRAY = 0.5  # blank pixels: 0 in the model's [-1, 1]
 KEPT_HEIGHT = 0.8  # of the edit panel: the tallest a reference gets when it keeps its size
 TOKEN_BUDGET = 4096
-MIN_SIDE = 64  # a panel that the budget shrinks below this shows nothing any more
+MIN_SIDE = 64  # a panel below this shows too little
 MAX_REFERENCES = 8
 Size = tuple[int, int]
 
 
 class PlusError(ValueError):
-    """Pictures, masks or sizes that no canvas can be made of, or a result that does not fit its layout."""
+    """Pictures, masks or sizes that cannot form a canvas, or a result that does not fit its layout."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything lies on a canvas; plain numbers.
+    """Where everything is on a canvas, in plain numbers.
 
-    canvas: its size · panels: left to right, the last is the edit panel · output: the size asked for, which `restore`
-    gives back · source: size of the picture to edit, None if there was none · window: the part of it that the edit
+    canvas: its size · panels: left to right, the last is the edit panel · output: the requested size, to which
+    `restore` returns · source: size of the picture to edit, None if there was none · window: the part of it that the edit
     panel shows (all of it, unless its shape had to change).
     """
 
@@ -74,10 +74,10 @@ def make_canvas(references: Sequence[Tensor] = (), image: Tensor | None = None, 
 
     references: up to 8 batches of pictures of any size · image: the picture to edit; None = generate one · mask: of the
     image's size; None or all black = everywhere · width, height: size of the result, 0 = the image's, else the first
-    reference's; a picture of another shape is cropped around its centre · keep_size: references keep their size up to
+    reference's; a picture of another shape is cropped around its center · keep_size: references keep their size up to
     0.8 of the panel's height on gray, else they get its height · fill_strength: how gray the image becomes under the
     mask, 0 to 1 · max_tokens: of 16×16 pixels, over the whole canvas. Batches of one are repeated.
-    Raises PlusError, and ImageError for pictures that are none.
+    Raises PlusError, and ImageError for tensors that are not pictures.
     """
     references, image, mask, count = check_inputs(references, image, mask, fill_strength)
     references = [framing(each.shape[1:3])[0].of(each) for each in references]
@@ -103,7 +103,7 @@ def make_canvas(references: Sequence[Tensor] = (), image: Tensor | None = None, 
 def arrange(references: Sequence[Size], edit: Size, max_tokens: int, keep_size: bool = False) -> list[Size]:
     """Sizes of the panels, the edit panel last: one scale for all, then each side to the nearest multiple of 16.
 
-    Rounds down instead where the nearest would exceed the budget. Raises PlusError if the budget is too small.
+    Rounds down instead if the nearest would exceed the budget. Raises PlusError if the budget is too small.
     """
     height, widths = edit[0], [w * g for (_, w), g in zip(references, growth(references, edit, keep_size), strict=True)]
     widths.append(edit[1])
@@ -117,10 +117,9 @@ def arrange(references: Sequence[Size], edit: Size, max_tokens: int, keep_size: 
     needed = min(MIN_SIDE, smallest // TOKEN * TOKEN)
     if total > max_tokens or (scale < 1 and min(sides) * TOKEN < needed):
         least = max(total, math.ceil(tokens * min(1.0, needed / smallest) ** 2) + 1)
-        raise PlusError(f"token_budget {max_tokens} is too small for {len(widths)} panels {edit[0]} pixels high and "
-                        f"together {round(sum(widths))} wide: one would shrink to {min(sides) * TOKEN} pixels. Raise "
-                        f"token_budget to {least} or more, ask for a smaller width and height, or connect fewer "
-                        "references.")
+        raise PlusError(f"token_budget {max_tokens} is too small for {len(widths)} panels of {edit[0]} pixels height "
+                        f"and {round(sum(widths))} total width: one would shrink to {min(sides) * TOKEN} pixels. Raise "
+                        f"token_budget to {least} or more, set a smaller width and height, or connect fewer references.")
     return [(sides[0] * TOKEN, side * TOKEN) for side in sides[1:]]
 
 
@@ -130,15 +129,15 @@ def growth(references: Sequence[Size], edit: Size, keep_size: bool) -> list[floa
 
 
 def framing(have: Size, width: int = 0, height: int = 0) -> tuple[Window, Size]:
-    """The part of a picture to use, and the size of the result. Raises PlusError for sizes that make no picture."""
+    """The part of a picture to use, and the size of the result. Raises PlusError for sizes that cannot be made."""
     if not width and not height:
         output = limit_aspect(*have)
     elif width < TOKEN or height < TOKEN:
         raise PlusError(f"width {width} and height {height}: set both to {TOKEN} pixels or more, or both to 0 to take "
                         "the size of the image, or of the first reference if there is none.")
     elif max(width, height) > MAX_ASPECT * min(width, height):
-        raise PlusError(f"width {width} and height {height}: one side is over {MAX_ASPECT} times the other, which "
-                        "ACE++ was not trained for. Choose a shape closer to a square.")
+        raise PlusError(f"width {width} and height {height}: one side is more than {MAX_ASPECT} times the other, and ACE++ "
+                        "was not trained on such shapes. Choose a shape closer to a square.")
     else:
         output = (height, width)
     scale = min(have[0] / output[0], have[1] / output[1])
@@ -147,22 +146,23 @@ def framing(have: Size, width: int = 0, height: int = 0) -> tuple[Window, Size]:
 
 
 def limit_aspect(height: int, width: int) -> Size:
-    """Sides longer than 4 times the other are cut."""
+    """Cut a side that is longer than 4 times the other."""
     return min(height, MAX_ASPECT * width), min(width, MAX_ASPECT * height)
 
 
 def edit_panel(image: Tensor, mask: Tensor | None, window: Window, size: Size) -> tuple[Tensor, Tensor]:
     """The picture and its mask at the panel's size: (B, h, w, 3) and (B, h, w) of 0 and 1.
 
-    A pixel of the panel is selected if any pixel of the mask under it is, so that no thin stroke gets lost.
+    A pixel of the panel is selected if any mask pixel under it is, so that no thin stroke gets lost.
     """
     edit = resize(window.of(image), *size)
     if mask is None:
         return edit, edit.new_ones(1, *size)
     shown = window.of(mask)
     if not shown.flatten(1).any(dim=1).all():
-        raise PlusError(f"the mask selects only what is cut off: of the image the middle {window.width}×{window.height} "
-                        "pixels are kept. Set width and height to the image's shape, or paint inside that part.")
+        raise PlusError("the mask selects only pixels that are cropped away: just the image's middle "
+                        f"{window.width}×{window.height} pixels are used. Give width and height the image's shape, or paint "
+                        "inside that part.")
     return edit, F.adaptive_max_pool2d(shown[:, None], size)[:, 0]
 
 
@@ -178,7 +178,7 @@ def place(reference: Tensor, size: Size, keep_size: bool) -> Tensor:
 
 
 def split(canvas: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """What the full fine-tune reads: (kept, modify), each (B, H, W, 3), gray where they hold nothing.
+    """What the full fine-tune reads: (kept, modify), each (B, H, W, 3), gray where it holds nothing.
 
     kept has the canvas outside the mask, modify has it inside: all gray if the fill strength was 1 (repainting).
     """
@@ -204,27 +204,26 @@ def model_input(noise: Tensor, canvas: Tensor, mask: Tensor, modify: Tensor | No
 def crop(image: Tensor, layout: Layout) -> Tensor:
     """The edit panel of a sampled canvas, (B, H, W, C) → (B, h, w, C): a view. Raises PlusError."""
     if tuple(image.shape[1:3]) != layout.canvas:
-        raise PlusError(f"image is {image.shape[2]}×{image.shape[1]} pixels, its layout is of a canvas of "
-                        f"{layout.canvas[1]}×{layout.canvas[0]}: connect the layout of the very ACE++ Canvas this "
-                        "image was made from, and the image as VAE Decode gives it.")
+        raise PlusError(f"image is {image.shape[2]}×{image.shape[1]} pixels, but layout belongs to a canvas of "
+                        f"{layout.canvas[1]}×{layout.canvas[0]}: connect the layout of the ACE++ Canvas that this image was "
+                        "made from, and the image straight from VAE Decode.")
     return layout.edit.of(image)
 
 
 def restore(image: Tensor, layout: Layout) -> Tensor:
-    """The edit panel at the size that was asked for: (B, H, W, C) → (B, *output, C)."""
+    """The edit panel at the requested size: (B, H, W, C) → (B, *output, C)."""
     return resize(crop(image, layout), *layout.output)
 
 
 def check_inputs(references, image, mask, fill_strength) -> tuple[list[Tensor], Tensor | None, Tensor | None, int]:
     """(references, image, mask, batch size): RGB, masks of 0 and 1 or None. Raises PlusError, ImageError."""
     if image is None and not len(references):
-        raise PlusError("neither a reference nor an image is connected: ACE++ needs a reference to take after, an "
-                        "image to edit, or both.")
+        raise PlusError("neither a reference nor an image is connected: connect a reference, an image to edit, or both.")
     if len(references) > MAX_REFERENCES:
-        raise PlusError(f"{len(references)} references, but a canvas takes at most {MAX_REFERENCES}: connect fewer.")
+        raise PlusError(f"there are {len(references)} references, but a canvas takes at most {MAX_REFERENCES}: connect fewer.")
     if not 0 <= fill_strength <= 1:
-        raise PlusError(f"fill_strength {fill_strength} is not between 0 (the image is kept for the model to see) and "
-                        "1 (it is blanked under the mask).")
+        raise PlusError(f"fill_strength is {fill_strength}, but must be between 0 (the model sees the whole image) and 1 "
+                        "(the image is blanked under the mask).")
     named = {f"reference{i or ''}": reference for i, reference in enumerate(references)}
     named |= {} if image is None else {"image": image}
     device = next(iter(named.values())).device
@@ -236,12 +235,12 @@ def check_inputs(references, image, mask, fill_strength) -> tuple[list[Tensor], 
 
 
 def same_length(counts: dict[str, int]) -> int:
-    """How long batches are that may be of 1 or of one other length. Raises PlusError naming two that differ."""
+    """The common length of batches; a batch of one fits any. Raises PlusError, which names two that differ."""
     longest = max(counts, key=counts.get)
     for name, count in counts.items():
         if count not in (1, counts[longest]):
-            raise PlusError(f"{name} is a batch of {count}, {longest} one of {counts[longest]}: batches must be "
-                            "equally long, or one picture for all. Choose pictures with Image From Batch.")
+            raise PlusError(f"{name} is a batch of {count}, but {longest} is a batch of {counts[longest]}: connect batches of "
+                            "the same size, or a single picture for all. Get Image from Batch picks one.")
     return counts[longest]
 
 
@@ -254,7 +253,7 @@ def checked(batch: Tensor, name: str) -> Tensor:
 
 
 def checked_mask(mask: Tensor | None, image: Tensor | None) -> Tensor | None:
-    """(B, H, W) of 0 and 1 at the image's size, empty ones made full; None if all are empty, whatever their size.
+    """(B, H, W) of 0 and 1 at the image's size. Empty masks become full; None if all of them are empty.
 
     Raises PlusError, MaskError.
     """
@@ -266,7 +265,7 @@ def checked_mask(mask: Tensor | None, image: Tensor | None) -> Tensor | None:
     if not selected(mask).any():
         return None
     if image is None:
-        raise PlusError("a mask is connected, but no image for it: connect the image to edit, or disconnect the mask to "
-                        "generate a whole picture.")
+        raise PlusError("a mask is connected, but no image: connect the image to edit, or disconnect the mask to generate a "
+                        "whole picture.")
     chosen = selected(fit_mask(mask, *image.shape[1:3]))
     return everywhere_if_empty(chosen).float().to(image.device)

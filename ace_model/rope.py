@@ -1,7 +1,7 @@
 """Rotary position embedding over frame, height and width (reference: ali-vilab/ACE @ 886bf95).
 
 A head of width d is split into d − 4(d//6) frame, 2(d//6) height and 2(d//6) width channels; adjacent channels form
-the pairs that turn. 72 = 24 + 24 + 24. Frame 0 is the target; height and width count from 0 in every frame.
+the pairs that are rotated. 72 = 24 + 24 + 24. Frame 0 is the target; height and width count from 0 in every frame.
 """
 
 import torch
@@ -25,7 +25,7 @@ def rotary_tables(grids: Grids, head_width: int, theta: float = 10000.0) -> Tens
 
 
 def rotate(x: Tensor, tables: Tensor) -> Tensor:
-    """Turn adjacent channel pairs of x (B, heads, N, d) by the tables' angles; computed in float32."""
+    """Rotate adjacent channel pairs of x (B, heads, N, d) by the tables' angles; computed in float32."""
     cos, sin = tables  # (N, d/2)
     even, odd = rearrange(x.float(), "b h n (d two) -> two b h n d", two=2)
     turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)

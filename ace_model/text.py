@@ -1,4 +1,4 @@
-"""Instructions as the text encoder wants them (spec: ACE-0.6B, section 3)."""
+"""Prepare instructions for the text encoder (spec: ACE-0.6B, section 3)."""
 
 import html
 import re
@@ -16,8 +16,8 @@ CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\ufeff\u206a-\u206f\ufff9-\uff
 def clean(text: str) -> str:
     """Tidy an instruction without changing ordinary text.
 
-    The reference calls ftfy, which ComfyUI does not bring. This does what ftfy does to text that people type (straight
-    quotes, ligatures and full-width letters, control characters, NFC) and leaves out its repair of wrongly decoded files.
+    The reference calls ftfy, which ComfyUI does not install. This does what ftfy does to text that people type (straight
+    quotes, ligatures, full-width letters, control characters, NFC), without its repair of wrongly decoded text.
     """
     text = CONTROL.sub("", html.unescape(html.unescape(text)))
     text = WIDE.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text.translate(QUOTES))
@@ -25,7 +25,7 @@ def clean(text: str) -> str:
 
 
 def truncate(tokens: Sequence[int]) -> tuple[list[int], int]:
-    """At most 120 tokens, the last one the end token; and how many were cut."""
+    """At most 120 tokens, of which the last is the end token; and how many were cut."""
     tokens = list(tokens)
     if len(tokens) <= MAX_TOKENS:
         return tokens, 0

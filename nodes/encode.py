@@ -1,4 +1,4 @@
-"""Condition tokenizing and image indicator embedding: the conversation becomes conditioning."""
+"""Condition tokenizing and image indicator embedding: from a conversation to conditioning."""
 
 from comfy_api.latest import io
 
@@ -15,25 +15,25 @@ class ConditionTokenizerNode(io.ComfyNode):
             node_id="ACEEditorConditionTokenizer",
             display_name="ACE Condition Tokenizer",
             category=CATEGORY,
-            description="Encodes a turn, or a whole conversation, with the text encoder and the VAE: text, image names, images "
-                        "and masks become tokens.",
+            description="Encodes a turn, or a whole conversation: its texts and image names with the text encoder, its "
+                        "images with the VAE, and its masks.",
             search_aliases=["ACE encode", "LCU encode", "ACE tokens"],
             inputs=[
                 io.MultiType.Input("lcu", [LongContextUnitType, ConditionUnitType],
                                    tooltip="The conversation from ACE Long-context Unit, or a single turn straight from ACE "
                                            "Condition Unit."),
-                io.Clip.Input("clip", tooltip="T5 v1.1, from Load ACE Text Encoder or core's Load CLIP (type pixart)."),
-                io.Vae.Input("vae", tooltip="Stable Diffusion 1.x's VAE, for instance "
+                io.Clip.Input("clip", tooltip="T5 v1.1 from Load ACE Text Encoder, or from core's Load CLIP with type pixart."),
+                io.Vae.Input("vae", tooltip="The VAE of Stable Diffusion 1.x, for instance "
                                             "vae-ft-mse-840000-ema-pruned.safetensors."),
                 io.String.Input("negative_instruction", multiline=True, dynamic_prompts=False, default="",
-                                tooltip="What guidance pushes away from. It replaces only the last instruction; images "
-                                        "and earlier turns stay."),
+                                tooltip="What to steer away from. It replaces the last instruction only; images and earlier "
+                                        "turns stay. You can leave it empty."),
                 io.Int.Input("width", default=0, min=0, max=4096, step=16,
-                             tooltip="Width of the result in pixels, a multiple of 16. 0: the target image's."),
+                             tooltip="Width of the result in pixels, a multiple of 16. 0: as wide as the target image."),
                 io.Int.Input("height", default=0, min=0, max=4096, step=16,
-                             tooltip="Height of the result in pixels, a multiple of 16. 0: the target image's."),
+                             tooltip="Height of the result in pixels, a multiple of 16. 0: as high as the target image."),
                 io.Int.Input("target_image", default=0, min=0, max=MAX_IMAGES - 1, advanced=True,
-                             tooltip="Which picture of this turn lends the result its size and mask: 0 is image, 1 is "
+                             tooltip="Which image of this turn gives the result its size and mask: 0 for image, 1 for "
                                      "image1, …"),
                 io.Int.Input("token_budget", default=0, min=0, max=16384, step=16, tooltip=BUDGET_TOOLTIP),
                 io.Model.Input("model", optional=True, tooltip=MODEL_TOOLTIP),
@@ -58,19 +58,21 @@ class ImageIndicatorNode(io.ComfyNode):
             node_id="ACEEditorImageIndicatorEmbedding",
             display_name="ACE Image Indicator",
             category=CATEGORY,
-            description="Ties the names {image}, {image1}, … to the pictures and gives what samplers need: positive, "
-                        "negative and an empty latent of the right size.",
+            description="Links the names {image}, {image1}, … to the images. Gives a sampler all it needs: positive, negative "
+                        "and an empty latent of the right size.",
             search_aliases=["ACE conditioning", "image indicator embedding", "ACE positive negative"],
             inputs=[
                 TokensType.Input("tokens", tooltip="From ACE Condition Tokenizer."),
-                io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="How many results to make at once."),
+                io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="How many results to make at once, each from its "
+                                                                             "own noise."),
             ],
             outputs=[
                 io.Conditioning.Output(display_name="positive", tooltip="For ACE Sampler or core's samplers."),
-                io.Conditioning.Output(display_name="negative", tooltip="Differs from positive only in the last text."),
-                io.Latent.Output(display_name="latent", tooltip="Empty, of the result's size. To start from a picture "
-                                                                "(denoise under 1), connect VAE Encode's latent to the "
-                                                                "sampler instead."),
+                io.Conditioning.Output(display_name="negative", tooltip="For the same sampler. It differs from positive only "
+                                                                      "in the last text."),
+                io.Latent.Output(display_name="latent", tooltip="Empty, in the size of the result. To start from a picture "
+                                                                "(denoise below 1), connect VAE Encode to the sampler "
+                                                                "instead."),
             ],
         )
 

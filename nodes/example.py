@@ -1,4 +1,4 @@
-"""Bundled pictures, so that a template runs at once."""
+"""Bundled pictures, so that templates run without an upload."""
 
 from comfy_api.latest import io
 
@@ -13,16 +13,16 @@ class ExampleImageNode(io.ComfyNode):
             node_id="ACEEditorExampleImage",
             display_name="ACE Example Image",
             category=CATEGORY,
-            description="A picture that comes with this pack, and a mask of something worth editing in it. Replace it with "
-                        "Load Image to edit your own.",
+            description="A picture that comes with this pack, with a mask of something to edit. Replace this node with Load "
+                        "Image to edit your own picture.",
             search_aliases=["sample image", "test picture", "demo image"],
             inputs=[
-                io.Combo.Input("picture", options=pictures.names(), tooltip="Photographs in the public domain, and drawings "
+                io.Combo.Input("picture", options=pictures.names(), tooltip="Photographs in the public domain and drawings "
                                                                             "made for this pack."),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The picture."),
-                     io.Mask.Output(display_name="mask", tooltip="White over something worth editing; all black if the "
-                                                                 "picture is meant to be edited as a whole.")],
+                     io.Mask.Output(display_name="mask", tooltip="White over something to edit. All black if the example "
+                                                                 "is for edits of the whole picture.")],
         )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""A good phrasing for every task."""
+"""Ready-made instructions for every task."""
 
 from comfy_api.latest import io, ui
 
@@ -15,19 +15,19 @@ class InstructionNode(io.ComfyNode):
             node_id="ACEEditorInstruction",
             display_name="ACE Instruction",
             category=CATEGORY,
-            description="Writes the instruction for a task: choose the task, fill in what is meant. The text is shown on the "
-                        "node after a run.",
+            description="Writes an instruction for you: pick a task and fill in the blanks. After a run the node shows the "
+                        "text.",
             search_aliases=["ACE prompt template", "ACE task", "instruction template", "phrasing"],
             inputs=[
-                io.Combo.Input("task", options=list(TASKS), tooltip="What kind of work, and which."),
+                io.Combo.Input("task", options=list(TASKS), tooltip="The kind of work, then the task."),
                 io.Int.Input("phrasing", default=1, min=1, max=MOST,
-                             tooltip="Which of the task's phrasings. If one does not help, another often does."),
+                             tooltip="Which of the task's phrasings to use. If one does not work, try another."),
                 io.String.Input("what", default="", dynamic_prompts=False,
-                                tooltip="Fills [what] of the phrasing: the thing spoken of, or the words to write."),
+                                tooltip="Fills the blank [what]: the subject, or the words to write."),
                 io.String.Input("how", default="", dynamic_prompts=False,
-                                tooltip="Fills [how] of the phrasing, if it has that gap: what it should become or do."),
+                                tooltip="Fills the blank [how], if the phrasing has one: what it should become or do."),
             ],
-            outputs=[io.String.Output(display_name="instruction", tooltip="For the instruction of ACE Condition Unit.")],
+            outputs=[io.String.Output(display_name="instruction", tooltip="Connect it to instruction of ACE Condition Unit.")],
         )
 
     @classmethod

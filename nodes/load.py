@@ -1,4 +1,4 @@
-"""Loaders: the diffusion model and its text encoder."""
+"""Loaders for the diffusion model and its text encoder."""
 
 import folder_paths
 import torch
@@ -25,17 +25,18 @@ class LoadModelNode(io.ComfyNode):
             display_name="Load ACE Model",
             category=CATEGORY,
             description="Loads ACE's diffusion transformer from models/diffusion_models: the published .pth files, "
-                        ".safetensors, and files saved by ComfyUI. Wrong files are named for what they are.",
+                        ".safetensors files, and files saved by ComfyUI. If you load the wrong file, the error says what it "
+                        "is.",
             search_aliases=["ACE", "ACE-0.6B", "instruction edit model", "image editing model", "all-round creator"],
             inputs=[
                 io.Combo.Input("model_name", options=folder_paths.get_filename_list("diffusion_models"),
-                               tooltip="File in models/diffusion_models, for instance ace_0.6b_512px.pth from "
+                               tooltip="A file in models/diffusion_models, for instance ace_0.6b_512px.pth from "
                                        "huggingface.co/scepter-studio/ACE-0.6B-512px."),
                 io.Combo.Input("weight_dtype", options=list(WEIGHT_DTYPES), default="default", advanced=True,
-                               tooltip="How weights are kept in memory. default: ComfyUI chooses for your device. fp8 "
-                                       "halves the 1.2 GB of bfloat16 at some loss."),
+                               tooltip="The type of the weights in memory. default: ComfyUI chooses one for your device. fp8 "
+                                       "halves the 1.2 GB of bfloat16 at some loss of quality."),
             ],
-            outputs=[io.Model.Output(tooltip="Works with ACE Sampler and with core's samplers, LoRA loaders and patches.")],
+            outputs=[io.Model.Output(tooltip="For ACE Sampler, or for core's samplers, LoRA loaders and patches.")],
         )
 
     @classmethod
@@ -51,17 +52,17 @@ class LoadTextEncoderNode(io.ComfyNode):
             node_id="ACEEditorLoadTextEncoder",
             display_name="Load ACE Text Encoder",
             category=CATEGORY,
-            description="Loads a T5 v1.1 encoder of any size (the published ACE models use XXL) from "
-                        "models/text_encoders, fp8 files included. Core's Load CLIP with type pixart works too.",
+            description="Loads a T5 v1.1 encoder of any size from models/text_encoders, fp8 files included. The published ACE "
+                        "models use XXL. Core's Load CLIP with type pixart works too.",
             search_aliases=["T5", "t5xxl", "ACE CLIP", "load clip"],
             inputs=[
                 io.Combo.Input("text_encoder_name", options=folder_paths.get_filename_list("text_encoders"),
-                               tooltip="File in models/text_encoders, for instance t5xxl_fp16.safetensors or "
+                               tooltip="A file in models/text_encoders, for instance t5xxl_fp16.safetensors or "
                                        "t5xxl_fp8_e4m3fn.safetensors."),
                 io.Combo.Input("device", options=["default", "cpu"], default="default", advanced=True,
-                               tooltip="cpu keeps the graphics card's memory for the diffusion model."),
+                               tooltip="cpu leaves the graphics card's memory to the diffusion model."),
             ],
-            outputs=[io.Clip.Output(tooltip="For ACE Condition Tokenizer and ACE Image Indicator.")],
+            outputs=[io.Clip.Output(tooltip="For ACE Condition Tokenizer.")],
         )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Room around a picture, a window around its mask, and the way back with every other pixel untouched."""
+"""Pad a picture, crop around its mask, and paste the result back with every other pixel untouched."""
 
 from comfy_api.latest import io
 
@@ -21,7 +21,7 @@ class PadForOutpaintingNode(io.ComfyNode):
             node_id="ACEEditorPadForOutpainting",
             display_name="ACE Pad for Outpainting",
             category=CATEGORY,
-            description="Adds black room around a picture and masks it, ready for outpainting.",
+            description="Adds room around a picture and a mask of that room, ready for outpainting.",
             search_aliases=["outpaint", "pad image for outpainting", "extend image", "uncrop", "ACE Outpaint Canvas"],
             inputs=[
                 io.Image.Input("image", tooltip="The picture to extend."),
@@ -33,7 +33,7 @@ class PadForOutpaintingNode(io.ComfyNode):
                 io.Model.Input("model", optional=True, tooltip=MODEL_TOOLTIP),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The padded picture. Its sides are multiples of 16."),
-                     io.Mask.Output(display_name="mask", tooltip="White where the room is.")],
+                     io.Mask.Output(display_name="mask", tooltip="White where room was added.")],
         )
 
     @classmethod
@@ -49,12 +49,12 @@ class CropAroundMaskNode(io.ComfyNode):
             node_id="ACEEditorCropAroundMask",
             display_name="ACE Crop Around Mask",
             category=CATEGORY,
-            description="Cuts out the masked part with some surroundings, so that a small edit of a large picture keeps full "
-                        "sharpness. ACE Keep Untouched puts the result back.",
+            description="Cuts out the masked region with some surroundings, so that a small edit of a large picture stays "
+                        "sharp. ACE Keep Untouched puts the result back.",
             search_aliases=["crop and stitch", "inpaint crop", "masked crop", "zoom to mask"],
             inputs=[
                 io.Image.Input("image", tooltip="The whole picture."),
-                io.Mask.Input("mask", tooltip="White = edit here. Several masks share one window that holds them all."),
+                io.Mask.Input("mask", tooltip="White = edit here. A batch of masks shares one window around all of them."),
                 io.Float.Input("margin", default=0.5, min=0.0, max=8.0, step=0.05, round=0.01,
                                tooltip="How much of the surroundings the model sees on each side, as a fraction of the masked "
                                        "region's longer side."),
@@ -62,9 +62,10 @@ class CropAroundMaskNode(io.ComfyNode):
                              tooltip="Smallest width and height of the window in pixels. ACE draws poorly in very small "
                                      "pictures."),
             ],
-            outputs=[io.Image.Output(display_name="image", tooltip="For ACE Condition Unit."),
-                     io.Mask.Output(display_name="mask", tooltip="For ACE Condition Unit."),
-                     WindowType.Output(display_name="window", tooltip="Where the crop was: for ACE Keep Untouched.")],
+            outputs=[io.Image.Output(display_name="image", tooltip="The crop, for ACE Condition Unit."),
+                     io.Mask.Output(display_name="mask", tooltip="The crop's mask, for ACE Condition Unit."),
+                     WindowType.Output(display_name="window", tooltip="The crop's place in the picture, for ACE Keep "
+                                                                       "Untouched.")],
         )
 
     @classmethod
@@ -81,24 +82,25 @@ class KeepUntouchedNode(io.ComfyNode):
             node_id="ACEEditorKeepUntouched",
             display_name="ACE Keep Untouched",
             category=CATEGORY,
-            description="Pastes the result into the original where the mask is. Farther from the mask than grow and feather "
-                        "together, every pixel stays exactly as it was.",
+            description="Pastes the result into the original where the mask is white. Every pixel farther from the mask than "
+                        "grow plus feather stays exactly as it was.",
             search_aliases=["composite", "paste back", "stitch", "restore background", "blend inpaint"],
             inputs=[
                 io.Image.Input("original", tooltip="The whole picture before the edit."),
-                io.Image.Input("result", tooltip="The decoded result. It is resized to its place."),
+                io.Image.Input("result", tooltip="The edited picture. It is resized to fit."),
                 io.Mask.Input("mask", optional=True,
-                              tooltip="White = take the result. Use the mask of the whole picture, not of the crop. With a "
-                                      "window you may leave it out: then the whole window is replaced."),
+                              tooltip="White = use the result. Connect the mask of the whole picture, not of the crop. With a "
+                                      "window you can leave it out: then the result fills the whole window."),
                 io.Int.Input("feather", default=8, min=0, max=256,
-                             tooltip="Pixels over which result and original blend, outside the grown mask."),
+                             tooltip="How many pixels result and original blend over, outside the grown mask."),
                 io.Int.Input("grow", default=8, min=0, max=256,
-                             tooltip="Pixels by which the mask grows before it blends, so that no outline of what was there "
-                                     "stays behind."),
+                             tooltip="How many pixels the mask grows before the blend, so that no outline of a removed thing "
+                                     "stays."),
                 WindowType.Input("window", optional=True,
-                                 tooltip="From ACE Crop Around Mask or ACE++ Crop Result, if the result is of a part."),
+                                 tooltip="From ACE Crop Around Mask or ACE++ Crop Result, if the result shows only part of the "
+                                         "picture."),
             ],
-            outputs=[io.Image.Output(display_name="image", tooltip="As large as the original.")],
+            outputs=[io.Image.Output(display_name="image", tooltip="The finished picture, as large as the original.")],
         )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Sampling as the reference does it, and its two parts for people who use core's samplers."""
+"""The reference's sampling, and its two parts for people who use core's samplers."""
 
 from comfy_api.latest import io
 
@@ -6,10 +6,10 @@ from ..ace_model import diffusion
 from ..ace_model.comfyui import sampling
 from .types import CATEGORY
 
-RESCALE_TOOLTIP = ("Pulls the result's contrast back to that of the unguided prediction: 0 is plain guidance, 1 the full "
-                   "correction. It acts on the predicted noise, unlike core's RescaleCFG.")
-STEPS_TOOLTIP = "0 takes the model's own: 20 for the 512px model, 50 for the 1024px model."
-DENOISE_TOOLTIP = "Under 1, sampling starts from the latent's picture (connect VAE Encode) instead of noise."
+RESCALE_TOOLTIP = ("Keeps guidance from raising the contrast: 0 is plain guidance, 1 the full correction. It works on the "
+                   "predicted noise, unlike core's RescaleCFG.")
+STEPS_TOOLTIP = "0: the model's own number, which is 20 for the 512px model and 50 for the 1024px model."
+DENOISE_TOOLTIP = "Below 1, sampling starts from the picture in the latent (connect VAE Encode) instead of from noise."
 
 
 class SamplerNode(io.ComfyNode):
@@ -19,19 +19,19 @@ class SamplerNode(io.ComfyNode):
             node_id="ACEEditorSampler",
             display_name="ACE Sampler",
             category=CATEGORY,
-            description="Long-context sampling with the reference's schedule (DDIM, trailing timesteps) and rescaled "
-                        "guidance.",
+            description="Long-context sampling as in the reference: DDIM with trailing timesteps and rescaled guidance.",
             search_aliases=["ACE KSampler", "sample ACE", "long-context sampling"],
             inputs=[
                 io.Model.Input("model", tooltip="From Load ACE Model or core's Load Diffusion Model."),
                 io.Conditioning.Input("positive", tooltip="From ACE Image Indicator."),
                 io.Conditioning.Input("negative", tooltip="From ACE Image Indicator."),
-                io.Latent.Input("latent", tooltip="From ACE Image Indicator; from VAE Encode to start from a picture."),
+                io.Latent.Input("latent", tooltip="From ACE Image Indicator, or from VAE Encode to start from a picture."),
                 io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
                              tooltip="The same seed gives the same result."),
                 io.Int.Input("steps", default=0, min=0, max=1000, tooltip=STEPS_TOOLTIP),
                 io.Float.Input("guidance", default=diffusion.GUIDANCE, min=0.0, max=100.0, step=0.1, round=0.01,
-                               tooltip="How strongly the instruction is followed. 1 is off and twice as fast."),
+                               tooltip="How closely to follow the instruction. 1 turns guidance off: twice as fast, but "
+                                       "follows instructions less closely."),
                 io.Float.Input("rescale", default=diffusion.RESCALE, min=0.0, max=1.0, step=0.05, round=0.01,
                                tooltip=RESCALE_TOOLTIP),
                 io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip=DENOISE_TOOLTIP),
@@ -51,10 +51,10 @@ class GuidanceNode(io.ComfyNode):
             node_id="ACEEditorGuidance",
             display_name="ACE Guidance",
             category=CATEGORY,
-            description="Rescaled guidance for core's samplers; their cfg is the guidance. ACE Sampler has it built in.",
+            description="Rescaled guidance for core's samplers, with their cfg as its strength. ACE Sampler has it built in.",
             search_aliases=["rescale cfg ACE", "guidance rescale"],
             inputs=[
-                io.Model.Input("model", tooltip="An ACE model; its weights are not copied."),
+                io.Model.Input("model", tooltip="An ACE model."),
                 io.Float.Input("rescale", default=diffusion.RESCALE, min=0.0, max=1.0, step=0.05, round=0.01,
                                tooltip=RESCALE_TOOLTIP),
             ],
@@ -73,10 +73,11 @@ class SchedulerNode(io.ComfyNode):
             node_id="ACEEditorScheduler",
             display_name="ACE Scheduler",
             category=CATEGORY,
-            description="The reference's schedule (trailing timesteps) for SamplerCustomAdvanced; use it with euler.",
+            description="The reference's schedule (trailing timesteps) for SamplerCustomAdvanced. Use it with the sampler "
+                        "euler.",
             search_aliases=["ACE sigmas", "trailing timesteps", "ddim trailing"],
             inputs=[
-                io.Model.Input("model", tooltip="An ACE model; its noise levels are used."),
+                io.Model.Input("model", tooltip="An ACE model, for its noise levels and its own number of steps."),
                 io.Int.Input("steps", default=0, min=0, max=1000, tooltip=STEPS_TOOLTIP),
                 io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip=DENOISE_TOOLTIP),
             ],

@@ -1,1 +1,1 @@
-"""What one begins with: phrasings of instructions, example pictures. Imports no other room."""
+"""Starting points: phrasings of instructions, and example pictures. Imports none of the other packages."""

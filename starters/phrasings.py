@@ -1,13 +1,13 @@
-"""Phrasings of instructions for every task of ACE, with placeholders for pictures and gaps for what the user means.
+"""Phrasings of instructions for every task of ACE, with placeholders for pictures and gaps to fill in.
 
-`{image}`, `{image1}` are the pictures. `[what]` and `[how]` are gaps: the thing spoken of, and what it should become.
+`{image}`, `{image1}` are the pictures. `[what]` and `[how]` are gaps: the subject, and what it should become.
 """
 
 import re
 
 GAPS = ("what", "how")
 GAP = re.compile(r"\[(\w+)\]")
-TEXT_TASKS = ("write text", "remove text")  # ACE reads letters to be written one by one
+TEXT_TASKS = ("write text", "remove text")  # ACE needs spaces between the letters to write
 
 PHRASINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "Text to image": {
@@ -93,31 +93,30 @@ TASKS = tuple(f"{task}: {subtask}" for task, subtasks in PHRASINGS.items() for s
 
 
 class PhrasingError(ValueError):
-    """A task, number or gap for which there is no phrasing."""
+    """A task, number or gap that has no phrasing."""
 
 
 def phrase(task: str, number: int = 1, what: str = "", how: str = "") -> str:
     """Phrasing `number` (from 1) of a task, as named in TASKS, with its gaps filled.
 
-    Text to be written is spelled with spaces between its letters, as ACE reads it. Raises PhrasingError.
+    Puts spaces between the letters of text to write, as ACE needs it. Raises PhrasingError.
     """
     choices = phrasings(task)
     if not 1 <= number <= len(choices):
-        raise PhrasingError(f"phrasing {number} of “{task}” is asked for, but it has {len(choices)}: choose 1 to "
-                            f"{len(choices)}.")
+        raise PhrasingError(f"phrasing is {number}, but “{task}” has {len(choices)}: choose 1 to {len(choices)}.")
     text = choices[number - 1]
     if task.endswith(TEXT_TASKS):
         what = spell(what)
     given = {"what": " ".join(what.split()), "how": " ".join(how.split())}
     missing = [gap for gap in GAP.findall(text) if not given[gap]]
     if missing:
-        raise PhrasingError(f"“{text}” has the gap {missing[0]}, but {missing[0]} is empty: fill it, or choose another "
+        raise PhrasingError(f"“{text}” needs {missing[0]}, but {missing[0]} is empty: fill it in, or choose another "
                             "phrasing.")
     return GAP.sub(lambda match: given[match[1]], text)
 
 
 def phrasings(task: str) -> tuple[str, ...]:
-    """All phrasings of a task. Raises PhrasingError for an unknown one."""
+    """All phrasings of a task. Raises PhrasingError for an unknown task."""
     group, _, subtask = task.partition(": ")
     choices = PHRASINGS.get(group, {}).get(subtask)
     if choices is None:
@@ -127,5 +126,5 @@ def phrasings(task: str) -> tuple[str, ...]:
 
 
 def spell(text: str) -> str:
-    """Letters apart: “NO EXIT” → “N O E X I T”."""
+    """Put spaces between letters: “NO EXIT” → “N O E X I T”."""
     return " ".join("".join(text.split()))

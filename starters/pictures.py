@@ -1,4 +1,4 @@
-"""Bundled pictures with a mask of what is worth editing in them. Sources and licences: js/pictures/README.md."""
+"""Bundled pictures, each with a mask of something to edit. Sources and licenses: js/pictures/README.md."""
 
 from pathlib import Path
 
@@ -7,12 +7,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-FOLDER = Path(__file__).resolve().parent.parent / "js" / "pictures"  # there, so that the page can show them too
+FOLDER = Path(__file__).resolve().parent.parent / "js" / "pictures"  # in js/, so that ComfyUI's page can show them too
 MASK_ENDING = " mask.png"
 
 
 class ExampleError(FileNotFoundError):
-    """A bundled picture that is not there."""
+    """A bundled picture that does not exist."""
 
 
 def names() -> list[str]:
@@ -24,12 +24,11 @@ def names() -> list[str]:
 def load(name: str) -> tuple[Tensor, Tensor]:
     """image (1, H, W, 3) and mask (1, H, W), both in [0, 1]; the mask is black if the picture has none.
 
-    Raises ExampleError naming the picture and the way out.
+    Raises ExampleError, which names the picture and the way out.
     """
     if name not in names():
-        known = ", ".join(names()) or f"none: {FOLDER.name} is empty, install the pack again"
-        raise ExampleError(f"there is no example picture “{name}”; there are {known}. For a picture of your own use Load "
-                           "Image.")
+        known = f"choose one of {', '.join(names())}" if names() else f"{FOLDER.name} is empty, so install the pack again"
+        raise ExampleError(f"there is no example picture “{name}”: {known}. For your own picture use Load Image.")
     path = FOLDER / name
     with Image.open(path) as file:
         image = torch.from_numpy(np.array(file.convert("RGB"))).float() / 255

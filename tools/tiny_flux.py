@@ -1,7 +1,7 @@
 """Random FLUX.1-Fill and ACE++ files in the published layouts, small enough to write and run in seconds.
 
-`write(models_folder)` makes what the ACE++ workflows load, under the published names. Text and vision encoders
-are smaller than core's loaders expect: tests/server/tiny_flux_pack tells core their sizes.
+`write(models_folder)` writes what the ACE++ workflows load, under the published names. Text and vision encoders
+are smaller than core's loaders expect; tests/server/tiny_flux_pack tells core their sizes.
 """
 
 import math
@@ -58,7 +58,7 @@ def flux(inputs: int, blocks: int = 1, seed: int = 0) -> dict[str, Tensor]:
 
 
 def lora(rank: int, seed: int = 10) -> dict[str, Tensor]:
-    """The published LoRAs' key style: kohya's, with an alpha to every pair."""
+    """A LoRA with kohya's keys, like the published ones, and an alpha for every pair."""
     shapes = {}
     for name, out in (("double_blocks_0_img_attn_qkv", 3 * HIDDEN), ("double_blocks_0_img_attn_proj", HIDDEN),
                       ("double_blocks_0_img_mod_lin", 6 * HIDDEN), ("single_blocks_0_linear1", 7 * HIDDEN)):
@@ -123,7 +123,7 @@ def redux(seed: int = 3) -> dict[str, Tensor]:
 
 
 def randoms(shapes: dict[str, tuple], seed: int) -> dict[str, Tensor]:
-    """Gaussian weights of 1/√(inputs), norms near 1, small biases: what flows through keeps its size."""
+    """Gaussian weights of 1/√(inputs), norms near 1, small biases, so that activations keep their size."""
     generator, out = torch.Generator().manual_seed(seed), {}
     for key, shape in shapes.items():
         noise = torch.randn(*shape, generator=generator)

@@ -1,7 +1,7 @@
 """Random weights in the published layouts and under the published names, small enough to write and run in seconds.
 
-`write(models_folder)` makes what the workflows ask for, so that a real ComfyUI runs them without 12 GB of downloads. Core's
-loaders expect larger text encoders for FLUX: tests/server/tiny_flux_pack tells core their sizes.
+`write(models_folder)` writes what the workflows load, so that a real ComfyUI runs them without 12 GB of downloads. Core's
+loaders expect larger text encoders for FLUX; tests/server/tiny_flux_pack tells core their sizes.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from tools import tiny_flux
 from tools.gallery.models import CLIP_L, DIT, FLUX, FLUX_VAE, T5, VAE
 from tools.tiny_flux import randoms, t5
 
-TEXT_WIDTH = tiny_flux.TEXT_WIDTH  # one text encoder file serves both models, as the published one does
+TEXT_WIDTH = tiny_flux.TEXT_WIDTH  # one text encoder file serves both models, like the published one
 FLUX_INPUTS = 64  # of img_in: FLUX.1-dev
 ACE = ACEConfig(hidden_size=72, depth=2, num_heads=1, text_width=TEXT_WIDTH, mlp_ratio=2.0)
 
@@ -43,13 +43,13 @@ def save(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def ace(seed: int = 0) -> dict[str, Tensor]:
-    """A two-block ACE; its heads are 72 wide like the published ones, so no metadata is needed."""
+    """An ACE of two blocks. Its heads are 72 wide, like the published ones, so it needs no metadata."""
     shapes = {key: value.shape for key, value in DiT(ACE, device="meta").state_dict().items()}
     return randoms(shapes, seed)
 
 
 def tiny_vae(latent_channels: int = 4, seed: int = 2) -> dict[str, Tensor]:
-    """An autoencoder of the TAESD layout, 8×8 pixels to a cell, which core's Load VAE reads."""
+    """An autoencoder in the TAESD layout, 8×8 pixels to a cell, which core's Load VAE reads."""
     shapes: dict[str, tuple] = {}
 
     def conv(name: str, into: int, out: int, bias: bool = True) -> None:

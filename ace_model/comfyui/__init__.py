@@ -1,4 +1,4 @@
-"""The one door to ComfyUI: the model in its model management, its T5 and VAE, conditioning.
+"""Everything that touches ComfyUI: model management, T5 and VAE, conditioning, sampling.
 
     graph         one turn as an API-format graph of the pack's nodes; needs no ComfyUI
     model         ComfyUI's view of the network: conds, memory, hooks of other packs
@@ -8,12 +8,12 @@
     sampling      the reference's schedule and guidance for core's samplers
     plus          ACE++ on core's Flux: conditioning, recognition of the full fine-tune
 
-Importing it changes nothing in ComfyUI; `register` does, once.
+Importing this package changes nothing in ComfyUI; `register` does, once.
 """
 
 
 def register() -> None:
-    """Teach core's loaders ACE's and ACE++'s files and offer the demo model. Called again, it changes nothing more."""
+    """Make core's loaders recognize ACE and ACE++ files, and list the demo model. Calling it again changes nothing."""
     from . import loader, plus
 
     loader.register()

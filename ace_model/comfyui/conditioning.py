@@ -20,12 +20,12 @@ class VAEError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class ConditionTokens:
-    """Text, images, masks and image names of a request, encoded.
+    """The encoded text, images, masks and image names of a request.
 
-    size: (height, width) of the target in pixels · text, negative_text (1, L, width): the target's, in both branches ·
-    names (1, 10, width): of the image names · frames: `target_mask` (1, 1, h, w), and for condition image i `image.i`
+    size: (height, width) of the target in pixels · text, negative_text (1, L, width): the target's texts ·
+    names (1, 10, width): features of the image names · frames: `target_mask` (1, 1, h, w), and for condition image i `image.i`
     (1, 4, hᵢ, wᵢ) unscaled, `mask.i` (1, 1, hᵢ, wᵢ), `text.i` (1, L, width) · last_is_current: the last image belongs to the
-    turn being asked.
+    current turn.
     """
 
     size: tuple[int, int]
@@ -38,7 +38,7 @@ class ConditionTokens:
 
 def tokenize(lcu: LongContextUnit | ConditionUnit, clip, vae, width: int = 0, height: int = 0, target_index: int = 0,
              max_tokens: int = 1024, negative: str = "") -> ConditionTokens:
-    """Condition tokenizing of a conversation, or of a turn alone. width and height in pixels, 0 = the target image's.
+    """Condition tokenizing of a conversation or a single turn. width and height in pixels, 0 = the target image's.
 
     Raises LCUError, ImageError, VAEError.
     """
@@ -47,11 +47,11 @@ def tokenize(lcu: LongContextUnit | ConditionUnit, clip, vae, width: int = 0, he
     frames = lcu.frames(negative, target_index)
     target = lcu.target_frame(target_index)
     if (width or height) and not (width and height):
-        raise LCUError(f"width {width} and height {height}: set both, or leave both 0 to take the target image's size.")
+        raise LCUError(f"width {width} and height {height}: set both, or leave both at 0 to get the target image's size.")
     if width:
         check_size(width, height, max_tokens)
     elif target is None:
-        raise LCUError("the last turn has no image to take the size from: set width and height (multiples of 16).")
+        raise LCUError("this turn has no image that could give the size: set width and height (multiples of 16).")
     check_vae(vae)
 
     unique = list(dict.fromkeys(t for frame in frames for t in (frame.text, frame.negative_text)))
@@ -88,11 +88,11 @@ def empty_latent(size: tuple[int, int], batch: int = 1) -> dict:
                                    device=comfy.model_management.intermediate_device()), "downscale_ratio_spacial": 8}
 
 
-def check_vae(vae, channels: int = 4, needed: str = "Stable Diffusion 1.x's (4 channels, 1/8), for instance "
-              "vae-ft-mse-840000-ema-pruned.safetensors") -> None:
-    """Raise VAEError unless the VAE has that many channels, 8 times smaller sides, and images rather than video."""
+def check_vae(vae, channels: int = 4, needed: str = "Stable Diffusion 1.x's VAE (4 channels, 1/8 of the size), for "
+              "instance vae-ft-mse-840000-ema-pruned.safetensors") -> None:
+    """Raise VAEError unless the VAE has that many channels, encodes to 1/8 of the size, and is for images, not video."""
     given, dims = vae.latent_channels, vae.latent_dim
     ratio = vae.spacial_compression_encode() if dims == 2 else None
     if (given, dims, ratio) != (channels, 2, 8):
-        raise VAEError(f"this VAE has {given} channels{'' if ratio is None else f' at 1/{ratio} of the size'}: needed is "
-                       f"{needed}.")
+        raise VAEError(f"this VAE has {given} channels{'' if ratio is None else f' at 1/{ratio} of the size'}: "
+                       f"connect {needed}.")

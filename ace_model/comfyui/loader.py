@@ -1,4 +1,4 @@
-"""Weight files → ComfyUI models, and recognition of ACE files by core's own loaders."""
+"""Weight files → ComfyUI models; and what makes core's own loaders recognize ACE files."""
 
 import contextlib
 import functools
@@ -22,11 +22,11 @@ from ..config import DEFAULTS, ACEConfig, Defaults, heads_in, kind_of
 from .model import HEADS, ACEModelConfig
 
 T5_VOCABULARY = 32128  # embedding rows; its tokenizer uses the first 32100
-DEMO_FILES = Path(__file__).resolve().parents[2] / "demo" / "weights"  # in folders named as those below models/
+DEMO_FILES = Path(__file__).resolve().parents[2] / "demo" / "weights"  # its folders are named like those in models/
 
 
 def register() -> None:
-    """Teach core's model detection ACE's keys and offer the demo model in its lists: once, whatever is imported again."""
+    """Make core's model detection recognize ACE, and list the demo model. Calling it again changes nothing."""
     models = comfy.supported_models.models
     models[:] = [config for config in models if config.unet_config != ACEModelConfig.unet_config] + [ACEModelConfig]
     detect = comfy.model_detection.detect_unet_config
@@ -40,11 +40,11 @@ def register() -> None:
     comfy.model_detection.detect_unet_config = detect_unet_config
 
     for folder in sorted(path for path in DEMO_FILES.glob("*") if path.is_dir()):
-        folder_paths.add_model_folder_path(folder.name, str(folder))  # last: a user's file of that name is found first
+        folder_paths.add_model_folder_path(folder.name, str(folder))  # last, so that a user's file of the same name wins
 
 
 def ace_unet_config(state_dict, prefix: str, metadata=None) -> dict | None:
-    """Core's model configuration for ACE keys under `prefix`, None for any other file."""
+    """Core's model configuration for ACE keys under `prefix`; None for any other file."""
     patches = state_dict.get(f"{prefix}x_embedder.proj.weight")
     if patches is None or patches.ndim != 4 or patches.shape[1] != 5:
         return None
@@ -56,11 +56,11 @@ def ace_unet_config(state_dict, prefix: str, metadata=None) -> dict | None:
 
 
 def load_model(path: str, model_options: dict | None = None, disable_dynamic: bool = False):
-    """ACE checkpoint of any known layout → MODEL under ComfyUI's management. Raises CheckpointError."""
+    """ACE checkpoint in any known layout → MODEL under ComfyUI's management. Raises CheckpointError."""
     model_options = model_options or {}
     with explain_damage(path):
         sd, metadata = comfy.utils.load_torch_file(path, return_metadata=True)
-        stated = sd.pop(f"model.diffusion_model.{HEADS}", None)  # raises if the pickle is no mapping
+        stated = sd.pop(f"model.diffusion_model.{HEADS}", None)  # raises if the pickle is not a mapping
         heads = heads_in(metadata) if stated is None else int(stated)
     sd, _ = native_state_dict(sd, Path(path).name, heads)
     if heads is not None:
@@ -71,7 +71,7 @@ def load_model(path: str, model_options: dict | None = None, disable_dynamic: bo
 
 
 def defaults_of(model) -> Defaults:
-    """Steps and token budget of a MODEL, from the file it was loaded from, whichever loader did it; None, or a model of
+    """A MODEL's own steps and token budget, according to the file it was loaded from by any loader. None, or a model of
     unknown origin, counts as the 512px model."""
     _, arguments = getattr(model, "cached_patcher_init", None) or (None, ())
     path = next((each for each in arguments if isinstance(each, str)), "")
@@ -80,7 +80,7 @@ def defaults_of(model) -> Defaults:
         with contextlib.suppress(OSError, SafetensorError), safe_open(path, framework="pt") as file:
             metadata = file.metadata()
     kind = kind_of(Path(path).name, metadata)
-    logging.info("ACE Editor: %s counts as the %s model: %d steps, token budget %d, where these are left at 0.",
+    logging.info("ACE Editor: %s counts as the %s model: %d steps, token budget %d (used where these are 0).",
                  Path(path).name or "no model connected", kind, DEFAULTS[kind].steps, DEFAULTS[kind].token_budget)
     return DEFAULTS[kind]
 
@@ -90,7 +90,7 @@ def load_text_encoder(path: str, model_options: dict | None = None, disable_dyna
     with explain_damage(path):
         sd, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
     sd, _ = comfy.utils.convert_old_quants(sd, model_prefix="", metadata=metadata)
-    if "encoder.embed_tokens.weight" in sd:  # the same table under its other name
+    if "encoder.embed_tokens.weight" in sd:  # another name of the same table
         sd.setdefault("shared.weight", sd.pop("encoder.embed_tokens.weight"))
     config = t5_config(sd, name=Path(path).name)
     target = comfy.supported_models_base.ClipTarget(
@@ -109,19 +109,20 @@ def _load_text_encoder_patcher(path, model_options=None, disable_dynamic=False):
 
 
 def t5_config(sd, name: str = "the file") -> dict:
-    """Sizes of a T5 v1.1 encoder's state dict, in the names of its published config. Raises CheckpointError."""
+    """Sizes of a T5 v1.1 encoder, read from its state dict, under the names of its published config. Raises
+    CheckpointError."""
     block, attention = "encoder.block.{}.layer.", "encoder.block.0.layer.0.SelfAttention."
     needed = ["shared.weight", f"{attention}q.weight", f"{attention}relative_attention_bias.weight",
               "encoder.final_layer_norm.weight", "encoder.block.0.layer.1.DenseReluDense.wo.weight"]
     missing = [key for key in needed if key not in sd]
     if missing:
-        raise CheckpointError(f"{name} is no T5 text encoder: it looks like {identify(sd)}. Missing: {missing[0]}. ACE "
-                              "reads T5 v1.1 XXL, for instance t5xxl_fp16.safetensors or t5xxl_fp8_e4m3fn.safetensors.")
+        raise CheckpointError(f"{name} is not a T5 text encoder: it looks like {identify(sd)}. It lacks {missing[0]}. Use "
+                              "T5 v1.1 XXL, for instance t5xxl_fp16.safetensors or t5xxl_fp8_e4m3fn.safetensors.")
     vocabulary, width = sd["shared.weight"].shape
     second = f"{block.format(1)}0.SelfAttention.relative_attention_bias.weight"
     if vocabulary != T5_VOCABULARY or second in sd:
-        kind = "UMT5" if vocabulary > 200000 or second in sd else "a T5 of another vocabulary"
-        raise CheckpointError(f"{name} is {kind} ({vocabulary} words): ACE was trained with T5 v1.1 ({T5_VOCABULARY}). Use "
+        kind = "UMT5" if vocabulary > 200000 or second in sd else "a T5 with another vocabulary"
+        raise CheckpointError(f"{name} is {kind} ({vocabulary} words), but ACE needs T5 v1.1 ({T5_VOCABULARY} words): use "
                               "t5xxl_fp16.safetensors or t5xxl_fp8_e4m3fn.safetensors.")
     layers = 1 + max(int(key.split(".")[2]) for key in sd if key.startswith("encoder.block."))
     gated = "encoder.block.0.layer.1.DenseReluDense.wi_1.weight" in sd
@@ -130,7 +131,8 @@ def t5_config(sd, name: str = "the file") -> dict:
                                                       ["1.DenseReluDense.wi"])]
     missing = [key for i in range(layers) for part in parts if (key := f"{block.format(i)}{part}.weight") not in sd]
     if missing:
-        raise CheckpointError(f"{name} is an incomplete T5 encoder: {len(missing)} tensors are missing, first {missing[0]}.")
+        raise CheckpointError(f"{name} is an incomplete T5 encoder: tensors are missing ({len(missing)}, for example "
+                              f"{missing[0]}). Download it again.")
     heads = sd[f"{attention}relative_attention_bias.weight"].shape[1]
     return {"model_type": "t5", "vocab_size": vocabulary, "d_model": width, "num_layers": layers, "num_heads": heads,
             "d_kv": sd[f"{attention}q.weight"].shape[0] // heads,

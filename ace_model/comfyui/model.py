@@ -1,4 +1,4 @@
-"""ACE as ComfyUI sees it: `BaseModel` with flat conds, `DiT` with the hooks other packs use.
+"""ACE as ComfyUI sees it: `BaseModel` with flat conds, and `DiT` with the hooks that other packs use.
 
 Written against ComfyUI 0.30: comfy/model_base.py (QwenImage), comfy/ldm/mage_flow/model.py for the block patches.
 """
@@ -21,7 +21,7 @@ from ..config import HEAD_WIDTH, ACEConfig
 from ..dit import DiT
 
 FRAMES = "ace_frames"  # conditioning key: flat dict of tensors, made by conditioning.py
-HEADS = "num_heads"  # saved with the weights when it is not hidden / 72
+HEADS = "num_heads"  # saved with the weights unless it is hidden / 72
 
 
 class ComfyDiT(DiT):
@@ -74,7 +74,7 @@ class ComfyDiT(DiT):
 
 
 class ACE(comfy.model_base.BaseModel):
-    """eps prediction on the reference's schedule; condition frames travel as flat lists and count in memory."""
+    """eps prediction on the reference's schedule; condition frames are passed as flat lists and count towards memory."""
 
     def __init__(self, model_config, device=None):
         super().__init__(model_config, comfy.model_base.ModelType.EPS, device=device, unet_model=ComfyDiT)
@@ -86,13 +86,12 @@ class ACE(comfy.model_base.BaseModel):
         between steps (weight hooks, training)."""
         text, frames = kwargs.get("cross_attn"), kwargs.get(FRAMES)
         if text is None or frames is None:
-            raise ValueError("this conditioning does not come from ACE Image Indicator: ACE needs its image indicators. "
-                             "Connect positive and negative of ACE Image Indicator (text encoding nodes of other models "
-                             "do not fit).")
+            raise ValueError("this conditioning does not come from ACE Image Indicator: connect positive and negative of ACE "
+                             "Image Indicator to the sampler. Other models' text encode nodes do not work with ACE.")
         width = self.diffusion_model.config.text_width
         if text.shape[-1] != width:
-            raise ValueError(f"text features of width {text.shape[-1]}, but this model was trained with {width}: load the text "
-                             "encoder that belongs to it (T5 v1.1 XXL has 4096).")
+            raise ValueError(f"the text encoder's features have width {text.shape[-1]}, but this model needs {width}: load the "
+                             "text encoder that belongs to the model (T5 v1.1 XXL has 4096).")
         noise, device = kwargs["noise"], kwargs["device"]
         count = sum(key.startswith("image.") for key in frames)
         images = [frames[f"image.{i}"] for i in range(count)]
@@ -103,8 +102,8 @@ class ACE(comfy.model_base.BaseModel):
             masks.append(torch.ones_like(latent[:, :1]))
             texts.append(text)
         if len(images) >= frames["indicators"].shape[1]:
-            raise ValueError(f"{len(images)} condition images, but ACE takes at most {frames['indicators'].shape[1] - 1}: "
-                             "remove reference latents or earlier turns.")
+            raise ValueError(f"there are {len(images)} condition images, but ACE takes at most "
+                             f"{frames['indicators'].shape[1] - 1}: remove reference latents or earlier turns.")
         target_mask = frames["target_mask"]
         if target_mask.shape[-2:] != noise.shape[-2:]:
             target_mask = F.interpolate(target_mask, size=noise.shape[-2:], mode="nearest-exact")
@@ -126,14 +125,14 @@ class ACE(comfy.model_base.BaseModel):
         return {key: _to(cond, device) for key, cond in out.items()}
 
     def extra_conds_shapes(self, **kwargs):
-        """Condition frames for the memory estimate: [1, 4, cells]."""
+        """Condition frames for ComfyUI's memory estimate: [1, 4, cells]."""
         latents = [value for key, value in (kwargs.get(FRAMES) or {}).items() if key.startswith("image.")]
         latents += kwargs.get("reference_latents") or ()
         return {"images": [1, 4, sum(math.prod(x.shape[-2:]) for x in latents)]} if latents else {}
 
 
 def _to(cond, device):
-    """Conditions are put on the device once, not at every step."""
+    """Put a condition on the device once instead of at every step."""
     cond.cond = [x.to(device) for x in cond.cond] if isinstance(cond.cond, list) else cond.cond.to(device)
     return cond
 

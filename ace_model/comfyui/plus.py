@@ -1,7 +1,7 @@
 """ACE++ in ComfyUI: conditioning for core's Flux, and recognition of the full fine-tune (arXiv 2501.02487, section 3).
 
-Core's FLUX.1-Fill reads noise 16 + canvas 16 + mask 64 = 96 channels, which is the LoRA models' input. The full
-fine-tune has a modify latent between canvas and mask: 112. Written against ComfyUI 0.30: comfy/model_base.py (Flux),
+Core's FLUX.1-Fill reads noise 16 + canvas 16 + mask 64 = 96 channels, and so do the LoRAs. The full fine-tune reads a
+modify latent between canvas and mask: 112. Written against ComfyUI 0.30: comfy/model_base.py (Flux),
 comfy/supported_models.py (FluxInpaint).
 """
 
@@ -28,7 +28,7 @@ INPUT_KEY = "diffusion_model.img_in.weight"
 
 
 class ACEPlus(comfy.model_base.Flux):
-    """Core's Flux, which refuses conditioning without the second latent in a sentence instead of a matmul error."""
+    """Core's Flux with a clear error, instead of a matmul error, for conditioning without the second latent."""
 
     def concat_cond(self, **kwargs):
         latents = kwargs.get("concat_latent_image")
@@ -36,10 +36,9 @@ class ACEPlus(comfy.model_base.Flux):
             raise PlusError("this model is ACE++'s full fine-tune (448 inputs), but its conditioning has no canvas: "
                             "connect positive and negative of ACE++ Conditioning to the sampler.")
         if latents.shape[1] != 2 * LATENT:
-            raise PlusError(f"this model is ACE++'s full fine-tune (448 inputs) and reads two latents, its "
-                            f"conditioning has {latents.shape[1]} channels instead of {2 * LATENT}, as LoRA weights on "
-                            "FLUX.1-Fill need: set weights to FFT (or auto) in ACE++ Conditioning, and use no other "
-                            "inpainting conditioning.")
+            raise PlusError(f"this model is ACE++'s full fine-tune (448 inputs) and reads two latents, but its "
+                            f"conditioning has {latents.shape[1]} channels instead of {2 * LATENT}: set weights to FFT (or "
+                            "auto) in ACE++ Conditioning, and do not use another node's inpainting conditioning.")
         return super().concat_cond(**kwargs)
 
 
@@ -52,13 +51,13 @@ class ACEPlusConfig(comfy.supported_models.FluxInpaint):
         dtype = self.unet_config.get("dtype")
         if dtype not in (None, *self.supported_inference_dtypes):
             logging.warning("ACE Editor: ACE++'s full fine-tune is loaded as %s; people report noise and red pictures "
-                            "with fp8 and fp16. Choose weight_dtype default if you see them.", dtype)
+                            "with fp8 and fp16. If you see them, set weight_dtype to default.", dtype)
         return ACEPlus(self, device=device)
 
 
 def register() -> None:
-    """Put the full fine-tune's configuration before core's Flux, which would take it for an fp16 model: once, whatever
-    is imported again, and only while core has none of its own."""
+    """Put the full fine-tune's configuration before core's Flux, which would run it in fp16. Does nothing if core has such a
+    configuration itself. Calling it again changes nothing."""
     models, base = comfy.supported_models.models, comfy.supported_models.Flux
     models[:] = [config for config in models if config.__qualname__ != ACEPlusConfig.__qualname__]
     if not any(config.unet_config == ACEPlusConfig.unet_config for config in models):
@@ -73,7 +72,7 @@ def conditioning(model, positive, negative, vae, canvas: Tensor, mask: Tensor, w
     batch_size: results per canvas; those of one canvas follow each other. Raises PlusError.
     """
     weights = check_weights(model, weights)
-    check_vae(vae, LATENT, needed=f"FLUX.1's ({LATENT} channels, 1/8), ae.safetensors")
+    check_vae(vae, LATENT, needed=f"FLUX.1's VAE ({LATENT} channels, 1/8 of the size), ae.safetensors")
     check_canvas(canvas, mask)
     pictures = split(canvas, mask.to(canvas)) if weights == WITH_FFT else (canvas,)
     latents = []
@@ -89,16 +88,16 @@ def conditioning(model, positive, negative, vae, canvas: Tensor, mask: Tensor, w
 
 
 def check_weights(model, weights: str) -> str:
-    """Which of LoRA and FFT the model is for. Raises PlusError if it is for neither, or not for what is asked."""
+    """LoRA or FFT, whichever the model is for. Raises PlusError if it is for neither, or not for the requested one."""
     channels = input_channels(model)
     if channels not in (FILL, FFT):
-        kind = {16: "FLUX.1 dev, schnell or a like one", 32: "FLUX.1 Canny or Depth"}.get(channels, "another Flux")
-        found = f"it is {type(model.model).__name__}" if channels is None else f"{channels * 4} inputs, {kind}"
-        raise PlusError(f"model is no FLUX.1-Fill: {found}. ACE++'s LoRAs need flux1-fill-dev.safetensors (384 inputs) "
-                        "under them, its full fine-tune is ace_plus_fft.safetensors (448 inputs). Load one of them.")
+        kind = {16: "like FLUX.1 dev or schnell", 32: "like FLUX.1 Canny or Depth"}.get(channels, "unlike any FLUX.1 model")
+        found = f"it is {type(model.model).__name__}" if channels is None else f"it has {channels * 4} inputs, {kind}"
+        raise PlusError(f"model is not FLUX.1-Fill: {found}. Load flux1-fill-dev.safetensors (384 inputs) with one of ACE++'s "
+                        "LoRAs, or the full fine-tune ace_plus_fft.safetensors (448 inputs).")
     fits = WITH_LORA if channels == FILL else WITH_FFT
     if weights not in (AUTO, fits):
-        name = {WITH_LORA: "FLUX.1-Fill (384 inputs), on which the LoRAs work",
+        name = {WITH_LORA: "FLUX.1-Fill (384 inputs), which the LoRAs are for",
                 WITH_FFT: "ACE++'s full fine-tune (448 inputs), which needs a second latent"}[fits]
         raise PlusError(f"weights is set to {weights}, but the model is {name}: set weights to {fits} or auto in ACE++ "
                         "Conditioning, or load the other model.")
@@ -106,7 +105,7 @@ def check_weights(model, weights: str) -> str:
 
 
 def input_channels(model) -> int | None:
-    """Channels that a Flux reads, noise included, with LoRAs that widen the input; None if the model is no Flux."""
+    """Channels that a Flux reads, noise and input-widening LoRAs included; None if the model is not a Flux."""
     base = model.model
     if not isinstance(base, comfy.model_base.Flux):
         return None
@@ -119,11 +118,11 @@ def input_channels(model) -> int | None:
 
 
 def check_canvas(canvas: Tensor, mask: Tensor) -> None:
-    """Raise PlusError unless both are as ACE++ Canvas makes them."""
+    """Raise PlusError unless both look like the outputs of ACE++ Canvas."""
     height, width = canvas.shape[1:3]
     if height % TOKEN or width % TOKEN:
-        raise PlusError(f"canvas is {width}×{height} pixels, sides must be multiples of {TOKEN}: connect canvas of "
+        raise PlusError(f"canvas is {width}×{height} pixels, but its sides must be multiples of {TOKEN}: connect canvas of "
                         "ACE++ Canvas, not the picture itself.")
     if mask.shape != canvas.shape[:3]:
-        raise PlusError(f"mask is {' × '.join(map(str, mask.shape))}, canvas {' × '.join(map(str, canvas.shape[:3]))} "
+        raise PlusError(f"mask is {' × '.join(map(str, mask.shape))}, but canvas is {' × '.join(map(str, canvas.shape[:3]))} "
                         "(batch, height, width): connect mask of the same ACE++ Canvas, not the painted mask.")

@@ -11,8 +11,8 @@ from .loader import defaults_of
 
 
 def sigmas(model, steps: int, denoise: float = 1.0) -> Tensor:
-    """Sigmas of the trailing timesteps, then 0: (steps + 1,). denoise < 1 keeps the last `steps` of a longer schedule.
-    steps 0: the model's own number."""
+    """Sigmas of the trailing timesteps, then 0: (steps + 1,). steps 0: the model's own number. denoise < 1 keeps the last
+    `steps` of a longer schedule."""
     steps = steps or defaults_of(model).steps
     if denoise <= 0:
         return torch.zeros(0)
@@ -23,7 +23,7 @@ def sigmas(model, steps: int, denoise: float = 1.0) -> Tensor:
 
 
 def with_guidance(model, rescale: float):
-    """MODEL whose guidance on eps is rescaled. Works with any sampler; the sampler's cfg is the guidance."""
+    """MODEL with rescaled guidance on eps. Works with any sampler; the sampler's cfg is the guidance."""
     def rescaled_guidance(args):
         return guide(args["cond"], args["uncond"], args["cond_scale"], rescale)  # eps times sigma: the scale cancels
 
@@ -34,7 +34,7 @@ def with_guidance(model, rescale: float):
 
 def sample(model, positive, negative, latent: dict, seed: int, steps: int, guidance: float, rescale: float,
            denoise: float) -> dict:
-    """Long-context sampling: euler over the trailing timesteps. Shows previews, can be interrupted."""
+    """Long-context sampling: euler over the trailing timesteps. Shows previews and can be interrupted."""
     out = latent.copy()
     out.pop("downscale_ratio_spacial", None)
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"], latent.get("downscale_ratio_spacial"))

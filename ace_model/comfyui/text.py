@@ -18,7 +18,7 @@ _indicators: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # text mod
 
 
 class TextEncoderError(ValueError):
-    """A CLIP that cannot read ACE's instructions."""
+    """A CLIP without the text encoder that ACE needs."""
 
 
 def t5_of(clip) -> tuple[comfy.sd1_clip.SDClipModel, T5TokenizerFast]:
@@ -33,23 +33,23 @@ def t5_of(clip) -> tuple[comfy.sd1_clip.SDClipModel, T5TokenizerFast]:
     tokenizers = [t.tokenizer for t in (clip.tokenizer, *vars(clip.tokenizer).values())
                   if isinstance(getattr(t, "tokenizer", None), T5TokenizerFast)]
     if words != T5_VOCABULARY or not tokenizers:
-        raise TextEncoderError(f"this text encoder is UMT5 or another multilingual T5 ({words} words): ACE was trained with "
-                               f"T5 v1.1 ({T5_VOCABULARY}). Use t5xxl_fp16.safetensors or t5xxl_fp8_e4m3fn.safetensors.")
+        raise TextEncoderError(f"this text encoder is UMT5 or another multilingual T5 ({words} words), but ACE needs T5 v1.1 "
+                               f"({T5_VOCABULARY} words): use t5xxl_fp16.safetensors or t5xxl_fp8_e4m3fn.safetensors.")
     return t5s[0], tokenizers[0]
 
 
 def tokenize(tokenizer, text: str) -> list[int]:
-    """Token numbers of an instruction as the reference makes them: no weights, no padding, at most 120 with the end
-    token. Warns when text is cut."""
+    """Token ids of an instruction as in the reference: no weights, no padding, at most 120 with the end token. Warns when
+    it cuts the text."""
     tokens, cut = truncate(tokenizer(clean(text))["input_ids"])
     if cut:
-        logging.warning("ACE Editor: an instruction of %d tokens is cut to %d, its end is not read: …%r",
+        logging.warning("ACE Editor: an instruction of %d tokens is cut to %d, so ACE does not read its end: …%r",
                         len(tokens) + cut, MAX_TOKENS, text[-40:])
     return tokens
 
 
 def encode(clip, texts: list[str]) -> list[Tensor]:
-    """T5 features (1, L, width) of every text, each without padding."""
+    """T5 features (1, L, width) of each text, without padding."""
     t5, tokenizer = t5_of(clip)
     tokens = [[(token, 1.0) for token in tokenize(tokenizer, text)] for text in texts]
     clip.cond_stage_model.reset_clip_options()
@@ -61,7 +61,7 @@ def encode(clip, texts: list[str]) -> list[Tensor]:
 
 
 def indicators(clip) -> Tensor:
-    """(1, 10, width): feature 0 of each identifier string. Computed once per text encoder and its patches."""
+    """(1, 10, width): feature 0 of each identifier string. Computed once per text encoder and set of patches."""
     key = clip.patcher.patches_uuid
     known = _indicators.get(clip.cond_stage_model)
     if known is None or known[0] != key:

@@ -144,8 +144,8 @@ def test_fp8_is_loaded_with_a_warning(load, caplog):
 @pytest.mark.parametrize(("inputs", "weights", "says"), [
     (tiny_flux.FFT, "LoRA", r"weights is set to LoRA, .* ACE\+\+'s full fine-tune \(448 inputs\).*set weights to FFT"),
     (tiny_flux.FILL, "FFT", r"weights is set to FFT, but the model is FLUX.1-Fill \(384 inputs\).*set weights to LoRA"),
-    (64, "auto", r"model is no FLUX.1-Fill: 64 inputs, FLUX.1 dev"),
-    (128, "LoRA", r"model is no FLUX.1-Fill: 128 inputs, FLUX.1 Canny or Depth"),
+    (64, "auto", r"model is not FLUX.1-Fill: it has 64 inputs, like FLUX.1 dev"),
+    (128, "LoRA", r"model is not FLUX.1-Fill: it has 128 inputs, like FLUX.1 Canny or Depth"),
 ])
 def test_weights_that_the_model_is_not_for(plus, load, vae, text, made, inputs, weights, says):
     with pytest.raises(plus.canvas.PlusError, match=says):
@@ -154,7 +154,7 @@ def test_weights_that_the_model_is_not_for(plus, load, vae, text, made, inputs, 
 
 def test_another_architecture(plus, pack, golden, vae, text, made):
     ace = pack.loader.load_model(str(golden.model))
-    with pytest.raises(plus.canvas.PlusError, match="no FLUX.1-Fill: it is ACE"):
+    with pytest.raises(plus.canvas.PlusError, match="not FLUX.1-Fill: it is ACE"):
         plus.host.conditioning(ace, text.positive, text.negative, vae, made.pixels, made.mask)
 
 
@@ -175,9 +175,9 @@ def test_inputs_of_conditioning_that_do_not_fit(plus, comfy, load, vae, text, ma
             plus.host.conditioning(model, text.positive, text.negative, vae, canvas, mask)
 
     refused(other, made.pixels, made.mask, "this VAE has 4 channels")
-    refused(vae, made.pixels[:, :60], made.mask[:, :60], "canvas is 80×60 pixels, sides must be multiples of 16")
-    refused(vae, made.pixels, made.mask[:, :, 32:], "mask is 2 × 64 × 48, canvas 2 × 64 × 80")
-    refused(vae, made.pixels, made.mask[:1], "mask is 1 × 64 × 80, canvas 2 × 64 × 80")
+    refused(vae, made.pixels[:, :60], made.mask[:, :60], "canvas is 80×60 pixels, but its sides must be multiples of 16")
+    refused(vae, made.pixels, made.mask[:, :, 32:], "mask is 2 × 64 × 48, but canvas is 2 × 64 × 80")
+    refused(vae, made.pixels, made.mask[:1], "mask is 1 × 64 × 80, but canvas is 2 × 64 × 80")
 
 
 def test_a_lora_that_widens_the_input_counts(plus, load, comfy):

@@ -21,7 +21,7 @@ def fails(server, graph, kind, match):
 
 def test_instruction_names_an_absent_image(server):
     fails(server, graphs.edit([("{image1} make it blue", ["a.png"], {})]), "ACEEditorConditionUnit",
-          r"names \{image1\}, but this turn has 1 image: connect the image")
+          r"names \{image1\}, but this turn has 1 image: connect the missing image")
 
 
 def test_gap_between_images(server):
@@ -39,14 +39,14 @@ def test_mask_without_image(server):
 def test_ten_images(server):
     graph = graphs.edit([("{image} make it blue", ["a.png"], {})])
     graph["unit0"]["inputs"] |= {f"images.image{i}": ["load a.png", 0] for i in range(1, 10)}
-    fails(server, graph, "ACEEditorConditionUnit", r"images.image9: .*at most 9 images in one turn, image to image8")
+    fails(server, graph, "ACEEditorConditionUnit", r"images.image9 is not a slot: ACE takes at most 9 images in one turn")
 
 
 def test_history_and_current_over_nine(server):
     graph = graphs.edit([("{image}", ["a.png"], {}), ("{image}", ["b.png"], {})])
     graph["unit0"]["inputs"] |= {f"images.image{i}": ["load a.png", 0] for i in range(1, 9)}
     fails(server, graph, "ACEEditorLongContextUnit",
-          r"10 images in 2 turns \(9, 1\).*set the maximum rounds to 0, which forgets the oldest 9 images, or remove 1")
+          r"10 images in 2 turns \(9, 1\).*set max_rounds to 0 to forget the oldest 9 images, or disconnect 1 image")
 
 
 def test_long_text_warns_and_runs(server, run):
@@ -74,10 +74,10 @@ CHECKPOINTS = {
     "sd15.safetensors": (tensors("model.diffusion_model.input_blocks.0.0.weight"), "looks like a Stable Diffusion"),
     "ace_step.safetensors": (tensors("genre_embedder.weight"), "looks like the music model ACE-Step"),
     "lora.safetensors": (tensors("lora_unet_blocks_0_attn_q.lora_up.weight"), "looks like a LoRA"),
-    "truncated.safetensors": (None, "truncated.safetensors cannot be read: it is truncated"),
-    "truncated.pth": (None, "truncated.pth cannot be read: it is truncated"),
-    "list.pth": ([torch.zeros(2)], "list.pth cannot be read: it is truncated or no model file"),
-    "evil.pth": (None, "evil.pth was not opened: it is no plain weights file"),
+    "truncated.safetensors": (None, "truncated.safetensors cannot be read: it is incomplete"),
+    "truncated.pth": (None, "truncated.pth cannot be read: it is incomplete"),
+    "list.pth": ([torch.zeros(2)], "list.pth cannot be read: it is incomplete or not a model file"),
+    "evil.pth": (None, "evil.pth was not opened: it is damaged, or it holds more than weights"),
 }
 
 
@@ -117,7 +117,7 @@ def test_clip_without_t5(server, base):
 def test_vae_of_another_kind(server, base):
     save_file(tiny_vae(16), base / "models/vae/sixteen.safetensors")
     fails(server, graphs.edit() | graphs.loaders(vae="sixteen.safetensors"), "ACEEditorConditionTokenizer",
-          "this VAE has 16 channels.*needed is Stable Diffusion 1.x's")
+          "this VAE has 16 channels.*connect Stable Diffusion 1.x's VAE")
 
 
 def test_mask_of_another_size_is_resized_with_a_warning(server, run, base):
@@ -126,20 +126,20 @@ def test_mask_of_another_size_is_resized_with_a_warning(server, run, base):
     turns = [("{image} add a bird", ["a.png"], {0: "mask.png"})]
     small = [("{image} add a bird", ["a.png"], {0: "small.png"})]
     assert torch.equal(run(graphs.edit(small)), run(graphs.edit(turns)))
-    assert "mask is 32×24, image is 64×48: the mask is resized" in server.log
+    assert "mask is 32×24 pixels, but image is 64×48. The mask is resized" in server.log
 
 
 def test_black_mask_with_blanking(server):
     graph = graphs.edit([("{image} fill in", ["a.png"], {0: "black.png"})])
     graph["unit0"]["inputs"]["blank_masked"] = True
-    fails(server, graph, "ACEEditorConditionUnit", "blanking is on, but no image has a mask that is partly white")
+    fails(server, graph, "ACEEditorConditionUnit", "blank_masked is on, but no mask is partly white")
 
 
 def test_sizes(server):
     fails(server, graphs.edit(ONE, width=500, height=512), "ACEEditorConditionTokenizer",
-          "width 500 is no multiple of 16: use 496 or 512")
+          "width is 500, but it must be a positive multiple of 16: use 496 or 512")
     fails(server, graphs.edit(ONE, width=1024, height=1024), "ACEEditorConditionTokenizer",
-          "4096 tokens, over the token budget of 1024")
+          "4096 tokens, but the token budget is 1024")
     fails(server, graphs.edit(ONE, width=512), "ACEEditorConditionTokenizer", "width 512 and height 0: set both")
     fails(server, graphs.edit([("a red barn", [], {})]), "ACEEditorConditionTokenizer", "set width and height")
 
@@ -161,7 +161,7 @@ def test_batch_where_one_picture_is_meant(server):
     graph = graphs.edit()
     graph["batch"] = graphs.node("RepeatImageBatch", image=["load a.png", 0], amount=3)
     graph["unit0"]["inputs"]["images.image"] = ["batch", 0]
-    fails(server, graph, "ACEEditorConditionUnit", "image is a batch of 3 pictures, one is meant: choose one")
+    fails(server, graph, "ACEEditorConditionUnit", "image is a batch of 3 pictures, but this slot takes one: pick one")
 
 
 def test_not_a_number(server, base, tiny):
@@ -191,4 +191,4 @@ def test_a_text_encoder_of_another_width(server, base):
     save_file({k: v.clone() for k, v in model.state_dict().items() if "embed_tokens" not in k},
               base / "models/text_encoders/t5_other.safetensors")
     wrong = graphs.edit() | graphs.loaders(text_encoder="t5_other.safetensors")
-    fails(server, wrong, "ACEEditorSampler", "text features of width 32, but this model was trained with 48")
+    fails(server, wrong, "ACEEditorSampler", "features have width 32, but this model needs 48")

@@ -222,7 +222,7 @@ def fails(server, request, kind, match):
 @pytest.mark.parametrize(("change", "match"), [
     ({"model": "ace_plus_fft.safetensors", "conditioning": {"weights": "LoRA"}}, "set weights to FFT or auto"),
     ({"conditioning": {"weights": "FFT"}}, "set weights to LoRA or auto"),
-    ({"model": "flux1-dev.safetensors"}, "no FLUX.1-Fill: 64 inputs"),
+    ({"model": "flux1-dev.safetensors"}, "not FLUX.1-Fill: it has 64 inputs"),
     ({"conditioning": {"canvas": ["image", 0], "mask": ["canvas", 1]}}, "mask is .* connect mask of the same ACE"),
 ])
 def test_conditioning_that_does_not_fit_the_model(server, change, match):

@@ -152,9 +152,9 @@ def instruction(task, **changes):
 BAD = {
     "no such picture": ({"bad": picture("dog.jpg"), "save": save("bad")}, "dog.jpg"),
     "no such task": (instruction("Analysis: taste"), "Analysis: taste"),
-    "gap left empty": (instruction("Element editing: remove object"), "has the gap what"),
+    "gap left empty": (instruction("Element editing: remove object"), "needs what, but what is empty"),
     "outpaint of zero": (outpaint(left=0.0, top=0.0, right=0.0, bottom=0.0), "nothing to outpaint"),
-    "outpaint over the budget": (outpaint(shrink_to_fit=False, token_budget=256), "over the token budget of 256"),
+    "outpaint over the budget": (outpaint(shrink_to_fit=False, token_budget=256), "but the token budget is 256"),
     "outpaint too far": (outpaint(left=4.0, top=4.0, right=4.0, bottom=4.0, token_budget=16), "would shrink to"),
     "crop around nothing": (crop(solid(0.0)), "covers nothing"),
     "crop around everything": (crop(solid(1.0)), "covers everything"),

@@ -91,14 +91,14 @@ WRONG = {
 @pytest.mark.parametrize("what", WRONG)
 def test_wrong_files_are_named(what, tmp_path):
     save_file(WRONG[what], tmp_path / "file.safetensors")
-    with pytest.raises(CheckpointError, match=f"file.safetensors is no ACE checkpoint: it looks like .*{what}"):
+    with pytest.raises(CheckpointError, match=f"file.safetensors is not an ACE checkpoint: it looks like .*{what}"):
         read(tmp_path / "file.safetensors")
 
 
 def test_pixart_without_its_query_norm(weights):
     pixart = {key: value for key, value in as_pixart(weights).items() if "norm_" not in key}
     pixart |= small("csize_embedder.mlp.0.weight", "ar_embedder.mlp.0.weight")
-    with pytest.raises(CheckpointError, match="looks like a PixArt model.*Missing for ACE: blocks.0.cross_attn.norm_q"):
+    with pytest.raises(CheckpointError, match="looks like a PixArt model.*It lacks blocks.0.cross_attn.norm_q"):
         native_state_dict(pixart)
 
 
@@ -116,7 +116,7 @@ def test_truncated_file(weights, tmp_path, name):
     path = tmp_path / name
     (save_file if name.endswith("safetensors") else torch.save)(weights, path)
     path.write_bytes(path.read_bytes()[:20000])
-    with pytest.raises(CheckpointError, match=f"{name} (cannot be read: it is truncated|was not opened)"):
+    with pytest.raises(CheckpointError, match=f"{name} (cannot be read: it is incomplete|was not opened)"):
         read(path)
 
 
@@ -128,7 +128,7 @@ class Code:
 def test_pickle_with_code_does_not_run(tmp_path):
     Code.path = str(tmp_path / "ran")
     (tmp_path / "evil.pth").write_bytes(pickle.dumps({"state_dict": Code()}))
-    with pytest.raises(CheckpointError, match="evil.pth was not opened: it is no plain weights file"):
+    with pytest.raises(CheckpointError, match="evil.pth was not opened: it is damaged, or it holds more than weights"):
         read(tmp_path / "evil.pth")
     assert not (tmp_path / "ran").exists()
 

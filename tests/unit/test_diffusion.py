@@ -23,7 +23,7 @@ def test_trailing_timesteps():
     for steps in (3, 7, 30, 333):
         assert len(diffusion.trailing_timesteps(steps)) == steps
     for steps in (0, 1001):
-        with pytest.raises(ValueError, match=f"{steps} steps"):
+        with pytest.raises(ValueError, match=f"steps is {steps}"):
             diffusion.trailing_timesteps(steps)
 
 

@@ -83,10 +83,10 @@ def test_latent_mask_takes_the_center_pixel_of_each_cell():
 
 def test_target_sizes():
     check_size(512, 512, 1024)
-    with pytest.raises(ImageError, match="width 500 is no multiple of 16: use 496 or 512"):
+    with pytest.raises(ImageError, match="width is 500, but it must be a positive multiple of 16: use 496 or 512"):
         check_size(500, 512, 1024)
-    with pytest.raises(ImageError, match="height 0 is no multiple"):
+    with pytest.raises(ImageError, match="height is 0, but it must be a positive multiple of 16: use 16 or 32"):
         check_size(512, 0, 1024)
-    with pytest.raises(ImageError, match="1024×1024 pixels are 4096 tokens, over the token budget of 1024: use at most "
+    with pytest.raises(ImageError, match="1024×1024 pixels, 4096 tokens, but the token budget is 1024: use at most "
                                          "512×512"):
         check_size(1024, 1024, 1024)

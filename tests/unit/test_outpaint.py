@@ -41,7 +41,7 @@ def test_on_one_side_adds_only_there():
 @pytest.mark.parametrize("arguments, message", [
     ((0, 0, 0, 0, 1024, True), "nothing to outpaint"),
     ((-0.5, 0, 0, 0, 1024, True), "left is -0.5"),
-    ((0.5, 0.5, 0.5, 0.5, 64, False), "over the token budget of 64"),
+    ((0.5, 0.5, 0.5, 0.5, 64, False), "but the token budget is 64"),
     ((0, 0, 4, 4, 16, True), "would shrink to"),
     ((4, 0, 4, 0, 1024, True), "shapes up to 4:1"),
 ])

@@ -152,13 +152,13 @@ def test_a_mask_of_another_size_is_fitted_with_a_warning(caplog):
     small = mask_of(32, 32, slice(16), slice(16))
     out = paste(torch.zeros(1, 64, 64, 3), torch.ones(1, 64, 64, 3), small)
     assert torch.equal(out[0, ..., 0], mask_of(64, 64, slice(32), slice(32))[0])
-    assert "mask is 32×32 pixels, original is 64×64" in caplog.text
+    assert "mask is 32×32 pixels, but original is 64×64" in caplog.text
 
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"result": picture(96, 256)}, "result is 256×96 pixels, but its place in the original is 96×96"),
     ({"window": Window(64, 64, 64, 64), "result": picture(64, 64)}, "cut from another picture"),
-    ({"original": picture(96, 96, 2), "result": picture(96, 96, 3)}, "batches do not match"),
+    ({"original": picture(96, 96, 2), "result": picture(96, 96, 3)}, "batch sizes do not match"),
     ({"result": picture(96, 96, 2), "mask": torch.cat([mask_of(96, 96, slice(9), slice(9)), torch.zeros(1, 96, 96)])},
      "mask 2 of 2 is all black"),
     ({"mask": torch.ones(1, 96, 96)}, "all white and covers everything"),

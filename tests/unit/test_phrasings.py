@@ -32,9 +32,9 @@ def test_errors_say_what_there_is():
         phrase("Analysis: deepness")
     with pytest.raises(PhrasingError, match="Repainting"):
         phrase("Painting: oil")
-    with pytest.raises(PhrasingError, match="it has 2: choose 1 to 2"):
+    with pytest.raises(PhrasingError, match="has 2: choose 1 to 2"):
         phrase("Analysis: pose", 3)
-    with pytest.raises(PhrasingError, match="has the gap what"):
+    with pytest.raises(PhrasingError, match="needs what, but what is empty"):
         phrase("Element editing: remove object")
 
 

@@ -249,15 +249,15 @@ def test_batches_of_pictures_masks_and_references():
     ({"image": picture(64, 8)}, "image is 8×64 pixels"),
     ({"image": picture(64, 64, channels=5)}, "image has shape"),
     ({"references": [picture(64, 64), picture(8, 64)]}, "reference1 is 64×8 pixels"),
-    ({"references": [picture(64, 64)] * 9}, "9 references, but a canvas takes at most 8"),
+    ({"references": [picture(64, 64)] * 9}, "there are 9 references, but a canvas takes at most 8"),
     ({"references": [picture(64, 64)], "width": 64}, "width 64 and height 0: set both"),
     ({"references": [picture(64, 64)], "width": 64, "height": 8}, "width 64 and height 8: set both to 16"),
-    ({"references": [picture(64, 64)], "width": 640, "height": 64}, "one side is over 4 times"),
-    ({"image": picture(64, 64), "fill_strength": 1.5}, "fill_strength 1.5 is not between 0"),
+    ({"references": [picture(64, 64)], "width": 640, "height": 64}, "one side is more than 4 times"),
+    ({"image": picture(64, 64), "fill_strength": 1.5}, "fill_strength is 1.5, but must be between 0"),
     ({"references": [picture(64, 64, batch=2)], "image": picture(64, 64, batch=3)},
-     "reference is a batch of 2, image one of 3"),
+     "reference is a batch of 2, but image is a batch of 3"),
     ({"image": picture(64, 192), "mask": rectangle(64, 192, 0, 0, 64, 20), "width": 64, "height": 64},
-     "the mask selects only what is cut off: of the image the middle 64×64"),
+     "the mask selects only pixels that are cropped away: just the image's middle 64×64"),
 ])
 def test_canvas_refuses(arguments, says):
     with pytest.raises((PlusError, ImageError, MaskError), match=says):
@@ -292,10 +292,10 @@ def test_gray_and_alpha(channels):
 
 def test_a_mask_of_another_size_is_fitted_with_a_warning(caplog):
     made = make_canvas([], picture(64, 64), rectangle(32, 32, 0, 0, 16, 32))
-    assert torch.equal(made.mask, rectangle(64, 64, 0, 0, 32, 64)) and "mask is 32×32 pixels, image is 64×64" in caplog.text
+    assert torch.equal(made.mask, rectangle(64, 64, 0, 0, 32, 64)) and "mask is 32×32 pixels, but image is 64×64" in caplog.text
 
 
 def test_a_layout_of_another_canvas_is_refused():
     layout = make_canvas([picture(64, 64)], picture(64, 64)).layout
-    with pytest.raises(PlusError, match="image is 160×64 pixels, its layout is of a canvas of 128×64"):
+    with pytest.raises(PlusError, match="image is 160×64 pixels, but layout belongs to a canvas of 128×64"):
         restore(picture(64, 160), layout)

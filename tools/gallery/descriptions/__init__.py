@@ -1,1 +1,1 @@
-"""What the shipped workflows are. Every module here that has `WORKFLOWS` ({file name: function}) is built."""
+"""Descriptions of the shipped workflows. Every module here with `WORKFLOWS` ({file name: function}) is built."""

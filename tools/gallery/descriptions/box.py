@@ -1,11 +1,11 @@
-"""The subgraph blueprint "ACE Edit": one turn, from instruction and images to picture."""
+"""The subgraph blueprint "ACE Edit": one whole turn, from instruction and images to the picture."""
 
 from ace_model.comfyui.graph import turn
 
 from ..subgraph import Subgraph
 
-DESCRIPTION = ("Edit pictures by an instruction that names them: {image}, {image1}, {image2}. Connect model, clip and vae; "
-               "connect lcu to history of the next box to go on with the conversation.")
+DESCRIPTION = ("Edits pictures by instruction. Refer to them as {image}, {image1}, {image2}. Connect model, clip and vae. To "
+               "continue the conversation, connect lcu to history of the next box.")
 IMAGES = ("image", "image1", "image2")
 WIDGETS = {"instruction": "STRING", "blank_masked": "BOOLEAN", "width": "INT", "height": "INT", "seed": "INT", "steps": "INT",
            "guidance": "FLOAT"}

@@ -6,6 +6,7 @@ from ..graph import Workflow
 from ..models import DEMO_DIT, DEMO_T5, DEMO_VAE
 from .parts import (
     ASK,
+    KEEP_TIP,
     PICTURES,
     RESULT,
     RESULT_SIZE,
@@ -21,19 +22,19 @@ from .parts import (
     start,
 )
 
-DEMO_NOTE = """**The demo model.** It comes with this pack, nothing to download. It knows a toy world of 128 × 128 pixels: \
-shapes, faces, stick people, letters. It shows what ACE does and that your installation works. For real pictures open any \
-other template of this pack; its note names the published files and their folders."""
+DEMO_NOTE = """**The demo model** comes with this pack, so there is nothing to download. It knows only a toy world of \
+128 × 128 pixels: shapes, faces, stick people, letters. It shows what ACE does and that your installation works. For real \
+pictures, open any other template of this pack: its note lists the published files and their folders."""
 
 
 def start_here(title: str) -> Workflow:
     flow = Workflow(title)
-    add_note(flow, title, "Press **Run**: the star changes its colour, and in a second turn the model is asked to undo that, "
-             "which it can only do because it remembers the first picture.",
+    add_note(flow, title, "Press **Run**. In the first turn the star changes its color. In the second turn the model undoes "
+             "that, which it can do only because it remembers the first picture.",
              ["`{image}` in the instruction is the picture in slot `image`.",
-              "`lcu` of the first box goes to `history` of the second: a conversation.",
-              "Open a box with the icon in its corner to see the nodes inside."], (), DEMO_NOTE)
-    models = load(flow, "1 · Models (they come with the pack)", DEMO_DIT, DEMO_T5, DEMO_VAE)
+              "`lcu` of the first box is connected to `history` of the second. That makes it a conversation.",
+              "To see the nodes inside a box, click the icon in its corner."], (), DEMO_NOTE)
+    models = load(flow, "1 · Models (included in the pack)", DEMO_DIT, DEMO_T5, DEMO_VAE)
     with flow.group("2 · Picture", PICTURES):
         picture = example(flow, "toy scene.png")
     with flow.group("3 · First turn", ASK):
@@ -49,9 +50,9 @@ def start_here(title: str) -> Workflow:
 
 
 def text_to_image(title: str) -> Workflow:
-    flow, models = start(title, "Makes a picture from words alone. Width and height must be given; they are multiples of 16.",
-                         ["Say what is seen, then how: light, style, view.",
-                          "512×512 pixels are the whole budget of the 512px model; other shapes of the same area work too."])
+    flow, models = start(title, "Makes a picture from words alone. Set width and height to multiples of 16.",
+                         ["Describe the subject first, then light, style and viewpoint.",
+                          "512×512 pixels is the largest square for the 512px model. Other shapes of that area work, too."])
     unit = ask(flow, "a small red lighthouse on a rocky island at dusk, long exposure, calm sea, warm light in the window",
               number=2)
     show(flow, make(flow, models, unit, 3, 512, 512), number=4)
@@ -59,10 +60,10 @@ def text_to_image(title: str) -> Workflow:
 
 
 def analysis(title: str) -> Workflow:
-    flow, models = start(title, "Four maps of one picture: depth, edges, segmentation and pose. Each box is a whole turn "
-                         "with its own instruction.",
-                         ["Name the map you want in the first words.",
-                          "A segmentation can serve as a mask: Image To Mask, then any of the masked templates."])
+    flow, models = start(title, "Makes four maps of one picture: depth, edges, segmentation and pose. Each box is a whole "
+                         "turn with its own instruction.",
+                         ["Start the instruction with the map you want.",
+                          "To use a segmentation as a mask, connect *Convert Image to Mask*."])
     with flow.group("2 · Picture", PICTURES):
         picture = example(flow, "portrait.jpg")
     wanted = {"Depth": "make a depth map of {image}", "Edges": "make an edge map of {image}",
@@ -75,9 +76,9 @@ def analysis(title: str) -> Workflow:
 
 
 def controllable(title: str) -> Workflow:
-    flow, models = start(title, "First the edges of a picture, then a new picture that follows them.",
-                         ["Quote a caption of the picture you want.",
-                          "Change the first instruction to depth, pose or segmentation to keep only that of the original."])
+    flow, models = start(title, "Takes the edges of a picture, then makes a new picture that follows them.",
+                         ["Put a caption of the new picture in quotes.",
+                          "Ask for depth, pose or segmentation in the first instruction to keep only that."])
     with flow.group("2 · Picture", PICTURES):
         picture = example(flow, "coffee.jpg")
     with flow.group("3 · Take the edges", ASK, columns=1):
@@ -91,9 +92,9 @@ def controllable(title: str) -> Workflow:
 
 
 def reference(title: str) -> Workflow:
-    flow, models = start(title, "A new picture made of three: the cat, the hat and the place.",
-                         ["Give every picture one role and name it: `{image}`, `{image1}`, `{image2}`.",
-                          "Set width and height to the shape you want; at 0 the result has the first picture's size."])
+    flow, models = start(title, "Makes a new picture from three: a cat, a hat and a place.",
+                         ["Give each picture one role, and refer to it by its name: `{image}`, `{image1}`, `{image2}`.",
+                          "Set width and height to the shape you want. With 0 the result is as large as the first picture."])
     with flow.group("2 · Pictures", PICTURES):
         cat, hat, place = (example(flow, name, title) for name, title in (
             ("cat.jpg", "image: the subject"), ("hat.jpg", "image1: what it wears"), ("meadow.jpg", "image2: the place")))
@@ -104,12 +105,13 @@ def reference(title: str) -> Workflow:
 
 
 def try_on(title: str) -> Workflow:
-    flow, models = start(title, "Dresses a person: `{image}` is the person with the clothes masked, `{image1}` the garment.",
-                         ["Switch `blank_masked` on: the model must not see the old clothes.",
-                          "The mask should cover all of the old garment, with a little room.",
-                          "ACE Keep Untouched puts everything outside the mask back, pixel for pixel."])
+    flow, models = start(title, "Dresses a person. `{image}` is the person, with the old clothes masked; `{image1}` is the "
+                         "garment.",
+                         ["Turn on `blank_masked`, so that the model does not see the old clothes.",
+                          "Mask all of the old garment and a little around it.",
+                          KEEP_TIP])
     with flow.group("2 · Pictures", PICTURES):
-        person = example(flow, "portrait.jpg", "image: the person, with mask")
+        person = example(flow, "portrait.jpg", "image: the person with mask")
         garment = example(flow, "shirt.jpg", "image1: the garment")
     unit = ask(flow, "dress the person in {image} in the striped shirt of {image1}", [person["image"], garment["image"]],
               [person["mask"]], blank=True)
@@ -121,9 +123,9 @@ def try_on(title: str) -> Workflow:
 
 
 def fuse_layers(title: str) -> Workflow:
-    flow, models = start(title, "Puts the object of one picture naturally into another: with shadow, light and scale.",
-                         ["`{image}` is the foreground on a plain ground, `{image1}` the background.",
-                          "Say where it should stand if it matters."])
+    flow, models = start(title, "Puts the object of one picture into another, with fitting shadow, light and scale.",
+                         ["`{image}` is the object on a plain background, `{image1}` is the new background.",
+                          "If the place matters, say where the object should stand."])
     with flow.group("2 · Layers", PICTURES):
         front, back = example(flow, "teapot.jpg", "image: foreground"), example(flow, "meadow.jpg", "image1: background")
     unit = ask(flow, "place the teapot of {image} naturally on the grass of {image1}", [front["image"], back["image"]])
@@ -134,9 +136,9 @@ def fuse_layers(title: str) -> Workflow:
 
 
 def split_layers(title: str) -> Workflow:
-    flow, models = start(title, "Splits a picture into its subject on a plain ground and its background without the subject. "
-                         "**Experimental**: the makers published examples of fusing layers only.",
-                         ["Name the subject in both instructions.", "If the background is left with traces, mask the subject "
+    flow, models = start(title, "Splits a picture into its subject on a plain background, and its background without the "
+                         "subject. **Experimental**: ACE's authors published examples of fusing layers only.",
+                         ["Name the subject in both instructions.", "If traces of it stay in the background, mask the subject "
                           "and use the template Remove an object."])
     with flow.group("2 · Picture", PICTURES):
         picture = example(flow, "coffee.jpg")

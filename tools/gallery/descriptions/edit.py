@@ -6,9 +6,23 @@ from collections.abc import Callable
 
 from ..graph import Workflow
 from ..models import CLIP_L, DIT, FLUX, FLUX_VAE, T5, VAE
-from .parts import ASK, LOAD, MAKE, PICTURES, RESULT, RESULT_SIZE, SEED, ask, box, compare, example, make, show, start
-
-KEEP_TIP = "ACE Keep Untouched puts everything outside the mask back, pixel for pixel; `feather` softens the seam inwards."
+from .parts import (
+    ASK,
+    KEEP_TIP,
+    LOAD,
+    MAKE,
+    PICTURES,
+    RESULT,
+    RESULT_SIZE,
+    SEED,
+    ask,
+    box,
+    compare,
+    example,
+    make,
+    show,
+    start,
+)
 
 
 def simple(picture: str, instruction: str, about: str, *tips: str) -> Callable[[str], Workflow]:
@@ -24,7 +38,7 @@ def simple(picture: str, instruction: str, about: str, *tips: str) -> Callable[[
 
 def masked(picture: str, instruction: str, about: str, *tips: str, blank: bool = False, feather: int = 8
            ) -> Callable[[str], Workflow]:
-    """One picture with a mask; everything outside the mask stays as it was."""
+    """One picture with a mask; everything away from the mask stays as it was."""
     def describe(title: str) -> Workflow:
         flow, models = start(title, about, (*tips, KEEP_TIP))
         with flow.group("2 · Picture and mask", PICTURES, columns=1):
@@ -40,7 +54,7 @@ def masked(picture: str, instruction: str, about: str, *tips: str, blank: bool =
 
 
 def phrased(picture: str, task: str, what: str, how: str, about: str, *tips: str) -> Callable[[str], Workflow]:
-    """The instruction is written by ACE Instruction."""
+    """ACE Instruction writes the instruction."""
     def describe(title: str) -> Workflow:
         flow, models = start(title, about, tips)
         with flow.group("2 · Picture and task", PICTURES):
@@ -52,9 +66,9 @@ def phrased(picture: str, task: str, what: str, how: str, about: str, *tips: str
 
 
 def style(title: str) -> Workflow:
-    flow, models = start(title, "Repaints `{image}` in the manner of `{image1}`.",
-                         ["The result has the size of `{image}`: the target is the first picture.",
-                          "For a style in words alone, use the template General edit: *turn {image} into a watercolour*."])
+    flow, models = start(title, "Repaints `{image}` in the style of `{image1}`.",
+                         ["The result is as large as `{image}`, the first picture.",
+                          "To describe a style in words, use the template General edit: *turn {image} into a watercolor*."])
     with flow.group("2 · Content and style", PICTURES):
         content, look = example(flow, "cat.jpg", "image: content"), example(flow, "swirls.jpg", "image1: style")
     unit = ask(flow, "repaint {image} in the style of {image1}", [content["image"], look["image"]])
@@ -63,10 +77,11 @@ def style(title: str) -> Workflow:
 
 
 def detail(title: str) -> Workflow:
-    flow, models = start(title, "A small edit of a large picture: only the surroundings of the mask go through the model, in "
-                         "full sharpness, and are stitched back. Every pixel outside the mask is bit-identical.",
-                         ["`margin` is how much of the surroundings the model sees.",
-                          "The picture is enlarged here only to have a large one; connect Load Image instead."])
+    flow, models = start(title, "Edits a small part of a large picture. The model sees only the surroundings of the mask, in "
+                         "full sharpness, and the result is pasted back. Every pixel farther from the mask than `grow` plus "
+                         "`feather` stays exactly as it was.",
+                         ["`margin` sets how much of the surroundings the model sees.",
+                          "This workflow enlarges an example to get a large picture. Connect Load Image instead."])
     with flow.group("2 · A large picture", PICTURES, columns=1):
         picture = example(flow, "cat.jpg")
         large = flow.add("ImageScaleBy", image=picture["image"], upscale_method="lanczos", scale_by=3)
@@ -74,7 +89,7 @@ def detail(title: str) -> Workflow:
         crop = flow.add("ACEEditorCropAroundMask", image=large, mask=picture["mask"])
     unit = ask(flow, "{image} make the eye bright blue", [crop["image"]], [crop["mask"]], number=4)
     result = make(flow, models, unit, 5)
-    with flow.group("6 · Stitch back", PICTURES):
+    with flow.group("6 · Paste back", PICTURES):
         kept = flow.add("ACEEditorKeepUntouched", original=large, result=result, mask=picture["mask"], window=crop["window"],
                         feather=16)
     show(flow, kept, large, 7)
@@ -83,9 +98,11 @@ def detail(title: str) -> Workflow:
 
 def outpainting(title: str) -> Workflow:
     flow, models = start(title, "Continues a picture beyond its borders.",
-                         ["`left` … `bottom` are parts of the picture's width and height; 0.25 is a quarter.",
-                          "The canvas must fit the token budget: with `shrink_to_fit` the picture becomes smaller.",
-                          "Describe what should be seen in the new room if it does not follow from the picture."])
+                         ["`left`, `top`, `right` and `bottom` are fractions of the picture's width or height: 0.25 is a "
+                          "quarter.",
+                          "If the padded picture is over the token budget, `shrink_to_fit` makes the picture smaller.",
+                          "Describe what should appear in the new room, unless the picture makes it obvious.",
+                          "*ACE Keep Untouched* keeps the old picture and blends the seam inside it."])
     with flow.group("2 · Picture", PICTURES):
         picture = example(flow, "rocket.jpg")
     with flow.group("3 · Room around it", PICTURES):
@@ -101,11 +118,11 @@ def outpainting(title: str) -> Workflow:
 
 
 def conversation(title: str) -> Workflow:
-    flow, models = start(title, "Three turns. Each box takes the picture of the turn before and its conversation, so later "
-                         "instructions can speak of earlier pictures.",
-                         ["`{image}` is this turn's picture, `{previous.image}` the one of the turn before.",
-                          "`lcu` → `history` is the memory. Without it every turn starts anew.",
-                          "Nine pictures fit in all; older turns are forgotten first."])
+    flow, models = start(title, "Three turns. Each box gets the picture and the conversation of the turn before, so later "
+                         "instructions can refer to earlier pictures.",
+                         ["`{image}` is this turn's picture, `{previous.image}` is the one of the turn before.",
+                          "Connect `lcu` to `history` of the next box. Without it, each turn forgets the others.",
+                          "A conversation holds at most nine pictures. `max_rounds` says how many earlier turns it keeps."])
     turns = ("put round glasses on the face in {image}", "replace the background of {image} with a starry night sky",
              "take the glasses in {image} off again, the face as it was in {previous.image}")
     with flow.group("2 · Picture", PICTURES):
@@ -122,10 +139,10 @@ def conversation(title: str) -> Workflow:
 
 
 def refine(title: str) -> Workflow:
-    flow, models = start(title, "ACE edits, FLUX.1-dev sharpens: the result is enlarged to a megapixel, a little noise is "
-                         "added, and FLUX removes it (SDEdit).",
+    flow, models = start(title, "ACE edits, then FLUX.1-dev refines: the result is enlarged to a megapixel, gets a little "
+                         "noise, and FLUX removes it (SDEdit).",
                          ["`denoise` 0.2 keeps the picture; 0.4 invents more.",
-                          "The second prompt is the instruction as a caption, without `{image}`."],
+                          "The second prompt describes the result as a caption, without `{image}`."],
                          (DIT, T5, VAE, FLUX, CLIP_L, FLUX_VAE))
     with flow.group("1b · FLUX", LOAD, below=True):
         flux = flow.add("UNETLoader", unet_name=FLUX.name, weight_dtype="default")
@@ -154,33 +171,34 @@ WORKFLOWS = {
     "Face edit": simple(
         "portrait.jpg", "let the person in {image} look surprised, with raised eyebrows and an open mouth",
         "Changes a face: expression, hair, glasses, gaze. The person stays the same.",
-        "One change at a time works best; chain more with the template Conversation in three turns."),
+        "Make one change at a time. For several, use the template Conversation in three turns."),
     "General edit": phrased(
         "coffee.jpg", "Semantic editing: colour", "the cup and the saucer", "deep blue",
-        "Changes colour, pose, background or light by words. *ACE Instruction* offers a phrasing for every task.",
-        "Type an instruction of your own: disconnect the text and write in the condition unit."),
+        "Changes color, pose, background or light. *ACE Instruction* has a phrasing for every task.",
+        "To write your own instruction, disconnect *ACE Instruction* and type in *ACE Condition Unit*."),
     "Style from a second image": style,
     "Add an object": masked(
         "rocket.jpg", "{image} add a bright full moon in the marked region of the sky",
-        "Adds something where the mask is white.", "The mask says where and how large."),
+        "Adds something where the mask is white.", "The mask sets the place and the size."),
     "Remove an object": masked(
-        "coffee.jpg", "remove the spoon from {image}", "Takes something out and fills the place with what must be behind it.",
-        "Include the shadow in the mask, or it stays."),
+        "coffee.jpg", "remove the spoon from {image}", "Removes something and fills the place with what is behind it.",
+        "Mask its shadow as well, or the shadow stays."),
     "Replace an object": phrased(
         "cat.jpg", "Element editing: replace object", "the cat", "a red fox",
-        "Replaces one thing by another of about the same size and pose. No mask is needed.",
-        "For a replacement of another shape, mask the place and use Inpainting."),
+        "Replaces one thing with another of about the same size and pose. Needs no mask.",
+        "If the new thing has another shape, mask the place and use the template Inpainting."),
     "Write text": masked(
-        "sign.jpg", 'write "O P E N" in the marked region of {image}', "Writes letters where the mask is.",
-        "Spell the words with spaces between the letters; *ACE Instruction* does it for you.",
-        "Short words in a large mask are read best."),
+        "sign.jpg", 'write "O P E N" in the marked region of {image}', "Writes letters where the mask is white.",
+        "Put spaces between the letters. *ACE Instruction* does it for you.",
+        "Short words in a large mask work best."),
     "Remove text": masked(
-        "sign with text.jpg", 'remove the text "O P E N" from {image}', "Removes lettering and restores what is under it.",
-        "Cover all letters with the mask."),
+        "sign with text.jpg", 'remove the text "O P E N" from {image}', "Removes letters and restores what is under them.",
+        "Mask all of the letters."),
     "Inpainting": masked(
-        "cat.jpg", "fill the blank region of {image} with the cat's eye", "Fills a region that the model does not get to see.",
-        "`blank_masked` is on: the pixels under the mask are black for the model.",
-        "Describe what belongs there, not what was there.", blank=True),
+        "cat.jpg", "fill the blank region of {image} with the cat's eye",
+        "Fills a masked region without seeing what was there.",
+        "`blank_masked` is on, which hides the pixels under the mask from the model.",
+        "Describe what should be there, not what was there.", blank=True),
     "Inpaint a detail of a large picture": detail,
     "Outpainting": outpainting,
     "Conversation in three turns": conversation,

@@ -1,4 +1,4 @@
-"""What the ACE workflows have in common: loaders, a turn, the result, the note."""
+"""What the ACE workflows share: loaders, a turn, the result, the note."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ PICTURE_SIZE, RESULT_SIZE, COMPARE_SIZE = (300, 330), (340, 380), (420, 300)
 BOX = ace_edit()
 SEED = 42
 ABOUT_ACE = (DIT, T5, VAE)
+KEEP_TIP = ("*ACE Keep Untouched* uses the result under the mask, grown by `grow` pixels, and blends it into the original over "
+            "`feather` pixels more. Every pixel farther away stays exactly as it was.")
 MEMORY = ("**Memory.** The model takes 1.2 GB in bfloat16 (2.4 GB in float32), the VAE 0.2 GB. The text encoder (9.8 GB, or "
-          "4.9 GB as `t5xxl_fp8_e4m3fn.safetensors`) is only needed while an instruction is read; ComfyUI then moves it to "
-          "main memory. Set the loader's device to cpu if your card is small.")
+          "4.9 GB as `t5xxl_fp8_e4m3fn.safetensors`) runs only to read an instruction; then ComfyUI moves it to main memory. "
+          "If your card is small, set the loader's device to cpu.")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def folder_tree(files: Sequence[Model]) -> str:
 
 
 def note_height(text: str) -> int:
-    """Pixels that a note of 460 pixels' width needs (about 75 letters to a line)."""
+    """Height in pixels of a note that is 460 pixels wide (about 75 letters to a line)."""
     lines = sum(1 + len(line) // 75 for line in text.splitlines() if line.strip())
     return 90 + 15 * lines + 7 * text.count("\n\n")
 
@@ -110,7 +112,7 @@ def show(flow: Workflow, result: Node | Output, before: Node | Output | None = N
 
 
 def compare(flow: Workflow, before: Node | Output, after: Node | Output) -> None:
-    """Both side by side. (Core's Image Compare shows nothing unless the user has switched on Nodes 2.0.)"""
+    """Both side by side. (Core's Image Compare works only with Nodes 2.0 on.)"""
     both = flow.add("ImageStitch", image1=before, image2=after, direction="right", match_image_size=True, spacing_width=16,
                     spacing_color="white")
     flow.add("PreviewImage", title="Before and after", size=COMPARE_SIZE, images=both)

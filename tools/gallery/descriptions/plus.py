@@ -1,4 +1,4 @@
-"""Workflows of ACE++: FLUX.1-Fill with one of the LoRAs, or the full fine-tune (FFT); core's nodes do most of it."""
+"""ACE++ workflows: FLUX.1-Fill with one of the LoRAs, or the full fine-tune (FFT). Core's nodes do most of the work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..graph import Node, Output, Workflow
 from ..models import CLIP_L, FLUX_VAE, HUB, T5, Model, register
-from .parts import ABOUT_ACE, ASK, LOAD, MAKE, PICTURES, RESULT, RESULT_SIZE, SEED, add_note, box, example, show
+from .parts import ABOUT_ACE, ASK, KEEP_TIP, LOAD, MAKE, PICTURES, RESULT, RESULT_SIZE, SEED, add_note, box, example, show
 from .parts import start as start_ace
 
 PLUS = f"{HUB}/ali-vilab/ACE_Plus/resolve/main"
@@ -24,16 +24,16 @@ SIGCLIP = Model("sigclip_vision_patch14_384.safetensors", f"{HUB}/Comfy-Org/sigc
 register(FILL, FFT, PORTRAIT, SUBJECT, LOCAL, REDUX, SIGCLIP)
 
 GUIDANCE, STEPS = 50.0, 28
-MEMORY = ("**Memory.** FLUX.1-Fill and the FFT are 23.8 GB in bfloat16. For Fill with a LoRA, `weight_dtype` fp8_e4m3fn in the "
-          "loader halves that; with the FFT people report noise and red pictures in fp8. FLUX.1's licence is non-commercial.")
-KEEP_TIP = "ACE++ Crop Result leaves every pixel outside the mask as it was; `feather` softens the seam inwards."
-SIZE_TIP = "Any size will do. A canvas over `token_budget` is shrunk as a whole; the result has its own size again."
-BRACES_TIP = "The instruction stands in a text node of its own: *CLIP Text Encode* would remove the braces of `{image}`."
+MEMORY = ("**Memory.** FLUX.1-Fill and the FFT take 23.8 GB in bfloat16. For Fill with a LoRA, `weight_dtype` fp8_e4m3fn in "
+          "the loader halves that. Avoid fp8 with the FFT: people report noise and red pictures. FLUX.1's license is "
+          "non-commercial.")
+SIZE_TIP = "Any size works. A canvas over `token_budget` is shrunk as a whole; *ACE++ Crop Result* returns the original size."
+BRACES_TIP = "The instruction is in a text node of its own, because *CLIP Text Encode* would remove the braces of `{image}`."
 
 
 @dataclass
 class Parts:
-    """What the steps of one workflow share. lora: None for the full fine-tune."""
+    """What the steps of a workflow share. lora: None for the full fine-tune."""
 
     flow: Workflow
     lora: Model | None
@@ -70,7 +70,7 @@ def instruct(parts: Parts, text: str, number: int = 3) -> Node:
 
 def make(parts: Parts, positive: Node, references: Sequence[Output] = (), number: int = 4, original: Output | None = None,
          mask: Output | None = None, **canvas) -> Node:
-    """Canvas, sampling and the way back; the finished picture, pasted into the original where its mask is."""
+    """Canvas, sampling and crop; the finished picture, pasted into the original if there is a mask."""
     flow, pictures = parts.flow, {"image": original, "mask": mask}
     fit = "match height" if parts.lora else "keep size"
     with flow.group(f"{number} · Canvas", PICTURES):
@@ -92,9 +92,9 @@ def make(parts: Parts, positive: Node, references: Sequence[Output] = (), number
 
 
 def generate(picture: str, text: str, about: str, lora: Model | None, *tips: str):
-    """A new picture that takes after a reference."""
+    """A new picture with the subject of a reference."""
     def describe(title: str) -> Workflow:
-        parts = start(title, about, (*tips, "`width` and `height` of ACE++ Canvas are the result's size.", SIZE_TIP), lora)
+        parts = start(title, about, (*tips, "Set the result's size in `width` and `height` of *ACE++ Canvas*.", SIZE_TIP), lora)
         with parts.flow.group("2 · Reference", PICTURES):
             reference = example(parts.flow, picture)
         result = make(parts, instruct(parts, text), [reference["image"]], width=1024, height=1024)
@@ -104,12 +104,12 @@ def generate(picture: str, text: str, about: str, lora: Model | None, *tips: str
 
 
 def place(references: Sequence[str], picture: str, text: str, about: str, lora: Model | None, *tips: str):
-    """Something from references goes into a picture where its mask is."""
+    """Puts something from references into a picture where its mask is white."""
     def describe(title: str) -> Workflow:
         parts = start(title, about, (*tips, KEEP_TIP, SIZE_TIP), lora)
         with parts.flow.group("2 · References and picture", PICTURES, columns=1):
             taken = [example(parts.flow, name, f"Reference {i}")["image"] for i, name in enumerate(references, 1)]
-            before = example(parts.flow, picture, "The picture, with mask")
+            before = example(parts.flow, picture, "The picture with mask")
         result = make(parts, instruct(parts, text), taken, original=before["image"], mask=before["mask"])
         show(parts.flow, result, before["image"], 6)
         return parts.flow
@@ -117,7 +117,7 @@ def place(references: Sequence[str], picture: str, text: str, about: str, lora: 
 
 
 def inside(picture: str, text: str, about: str, lora: Model | None, strength: float, *tips: str):
-    """A picture changes under its mask, without a reference."""
+    """Changes a picture under its mask, without a reference."""
     def describe(title: str) -> Workflow:
         parts = start(title, about, (*tips, KEEP_TIP, SIZE_TIP), lora)
         with parts.flow.group("2 · Picture and mask", PICTURES, columns=1):
@@ -130,7 +130,7 @@ def inside(picture: str, text: str, about: str, lora: Model | None, strength: fl
 
 
 def guided(picture: str, text: str, about: str, prepare, *tips: str):
-    """The whole picture is repainted after what it shows. prepare(flow, image) → what the model sees."""
+    """Repaints the whole picture with the image as a guide. prepare(flow, image) → what the model sees."""
     def describe(title: str) -> Workflow:
         parts = start(title, about, (*tips, BRACES_TIP, SIZE_TIP), None)
         with parts.flow.group("2 · Picture", PICTURES, columns=1):
@@ -149,7 +149,7 @@ def enlarged(flow: Workflow, image: Output) -> Output:
     return flow.add("ImageScaleBy", image=image, upscale_method="lanczos", scale_by=8)["IMAGE"]
 
 
-def grey(flow: Workflow, image: Output) -> Output:
+def gray(flow: Workflow, image: Output) -> Output:
     return flow.add("MaskToImage", mask=flow.add("ImageToMask", image=image, channel="green"))["IMAGE"]
 
 
@@ -158,17 +158,17 @@ def contours(flow: Workflow, image: Output) -> Output:
 
 
 def redux(title: str) -> Workflow:
-    parts = start(title, "Try-on with Redux: besides the canvas, the prompt carries a look at the garment, which steadies "
-                  "its pattern and cut.", ["`strength` of Apply Style Model: lower it if the prompt is ignored.", KEEP_TIP],
+    parts = start(title, "Try-on with Redux. The prompt also describes the garment's look, which helps to keep its pattern and "
+                  "cut.", ["If the model ignores the prompt, lower `strength` of *Apply Style Model*.", KEEP_TIP],
                   SUBJECT, (REDUX, SIGCLIP))
     flow = parts.flow
     with flow.group("1b · Redux", LOAD, below=True, columns=1):
         style = flow.add("StyleModelLoader", style_model_name=REDUX.name)
         vision = flow.add("CLIPVisionLoader", clip_name=SIGCLIP.name)
     with flow.group("2 · Garment and person", PICTURES, columns=1):
-        garment, person = example(flow, "shirt.jpg", "The garment"), example(flow, "portrait.jpg", "The person, with mask")
+        garment, person = example(flow, "shirt.jpg", "The garment"), example(flow, "portrait.jpg", "The person with mask")
     positive = instruct(parts, "The person wears this striped shirt.")
-    with flow.group("3b · A look at the garment", ASK, below=True, columns=1):
+    with flow.group("3b · The garment's look", ASK, below=True, columns=1):
         look = flow.add("CLIPVisionEncode", clip_vision=vision, image=garment["image"], crop="center")
         positive = flow.add("StyleModelApply", conditioning=positive, style_model=style, clip_vision_output=look,
                             strength=0.6, strength_type="multiply")
@@ -178,20 +178,20 @@ def redux(title: str) -> Workflow:
 
 
 def conversation(title: str) -> Workflow:
-    flow, models = start_ace(title, "Three turns: ACE, ACE++, ACE. The second turn's picture is made by ACE++ and enters the "
-                             "conversation like any other, so the third can speak of it and of those before.",
-                             ["The condition unit of turn 2 is there for the memory: it holds what was asked and of which "
-                              "picture. ACE++ itself reads the canvas.", MEMORY],
+    flow, models = start_ace(title, "Three turns: ACE, ACE++, ACE. ACE++ makes the picture of the second turn. It joins the "
+                             "conversation like any other picture, so the third turn can refer to it and to earlier ones.",
+                             ["The condition unit of turn 2 only records the request and its pictures for later turns. "
+                              "ACE++ itself reads the canvas.", MEMORY],
                              (*ABOUT_ACE, FILL, SUBJECT, CLIP_L, FLUX_VAE))
     with flow.group("1b · ACE++", LOAD, below=True, columns=1):
         parts = load(flow, SUBJECT)
     with flow.group("2 · Pictures", PICTURES, columns=1):
-        person, garment = example(flow, "portrait.jpg", "The person, with mask"), example(flow, "shirt.jpg", "The garment")
+        person, garment = example(flow, "portrait.jpg", "The person with mask"), example(flow, "shirt.jpg", "The garment")
     with flow.group("3 · Turn 1: ACE", ASK, columns=1):
         first = box(flow, models, "put round glasses on the face in {image}", "Turn 1", image=person["image"])
     positive = instruct(parts, "The person wears this striped shirt.", 4)
     dressed = make(parts, positive, [garment["image"]], 5, original=first["IMAGE"], mask=person["mask"])
-    with flow.group("7 · Turn 2 is remembered", ASK, columns=1):
+    with flow.group("7 · Remember turn 2", ASK, columns=1):
         unit = flow.add("ACEEditorConditionUnit", size=(420, 220), images=[first["IMAGE"], garment["image"]],
                         instruction="dress the person in {image} in the shirt of {image1}")
         lcu = flow.add("ACEEditorLongContextUnit", unit=unit, history=first["lcu"])
@@ -206,54 +206,55 @@ def conversation(title: str) -> Workflow:
 WORKFLOWS = {
     "ACE++ Portrait": generate(
         "portrait.jpg", "Maintain the facial features. The woman wears a dark green coat and smiles in a snowy street at dusk.",
-        "The person of the reference in a new scene.", PORTRAIT,
-        "Begin with *Maintain the facial features.*, as in training; then describe the new picture."),
+        "Puts the person of the reference into a new scene.", PORTRAIT,
+        "Begin with *Maintain the facial features.*, as in training. Then describe the new picture."),
     "ACE++ Subject": generate(
         "teapot.jpg", "The teal teapot stands on a mossy rock beside a waterfall, morning light, photograph.",
-        "The thing in the reference in a new scene: a product, a logo, a figure.", SUBJECT,
-        "Describe the whole new picture and name the thing in it."),
+        "Puts the thing in the reference into a new scene: a product, a logo, a figure.", SUBJECT,
+        "Describe the whole new picture, and name the thing in it."),
     "ACE++ Place an object": place(
         ["teapot.jpg"], "rocket.jpg", "The teapot hangs in the night sky like a moon.",
-        "Puts the thing in the reference into a picture where the mask is.", SUBJECT,
-        "The mask's shape should be about the thing's shape."),
+        "Puts the thing in the reference into a picture where the mask is white.", SUBJECT,
+        "Give the mask about the shape of the thing."),
     "ACE++ Logo": place(
         ["swirls.jpg"], "sign.jpg", "The painting is printed on the wooden sign.",
         "Prints a logo or pattern on something.", SUBJECT, "Mask the surface to print on."),
     "ACE++ Try-on": place(
         ["shirt.jpg"], "portrait.jpg", "The person wears this striped shirt.",
         "Dresses a person in the garment of the reference.", SUBJECT,
-        "The mask should cover all of the old garment, with a little room."),
+        "Mask all of the old garment and a little around it."),
     "ACE++ Try-on with Redux": redux,
     "ACE++ Face swap": place(
         ["portrait.jpg"], "toy figure.png", "{image}, the person faces the camera.",
         "Gives the person in a picture the face of the reference.", PORTRAIT,
-        "Mask the face and the hair. A reference that is cropped to the head works best.", BRACES_TIP),
+        "Mask the face and the hair. A reference cropped to the head works best.", BRACES_TIP),
     "ACE++ Several references": place(
         ["hat.jpg", "shirt.jpg"], "portrait.jpg", "The person wears this striped shirt and holds this straw hat.",
-        "Two references on one canvas, left to right.", SUBJECT,
-        "A new slot appears as you connect. All share the token budget, so each gets smaller.",
-        "The published weights were trained with one reference; more is an experiment."),
+        "Uses two references on one canvas, from left to right.", SUBJECT,
+        "A new slot appears when you connect a reference. All of them share the token budget, so each gets smaller.",
+        "The published weights were trained with one reference. More than one is an experiment."),
     "ACE++ Local editing": inside(
-        "coffee.jpg", "A silver fork.", "Changes what is under the mask and keeps its structure: `fill_strength` is 0.5.",
-        LOCAL, 0.5, "Say what should be seen there afterwards."),
+        "coffee.jpg", "A silver fork.", "Changes what is under the mask, but keeps its structure: `fill_strength` is 0.5.",
+        LOCAL, 0.5, "Describe what should be there in the result."),
     "ACE++ Regional repaint": inside(
-        "cat.jpg", "A bright blue eye.", "Repaints a region from nothing, by the full fine-tune: `fill_strength` is 1.",
-        None, 1.0, "Say what should be seen there afterwards."),
+        "cat.jpg", "A bright blue eye.",
+        "Repaints a masked region with the full fine-tune. `fill_strength` 1 hides what was there.",
+        None, 1.0, "Describe what should be there in the result."),
     "ACE++ Super-resolution": guided(
         "toy scene.png", "{image} shows a red star and a blue striped ball above a meadow, crisp and clean.",
-        "Enlarges a small or blurred picture by the full fine-tune. It is scaled up first; ACE++ paints the detail.", enlarged,
-        "Describe the picture: the words tell what the blur was."),
+        "Adds detail to a small or blurred picture with the full fine-tune. The picture is enlarged first.", enlarged,
+        "Describe the picture, so that the model knows what the blurred parts are."),
     "ACE++ Recolour": guided(
-        "portrait.jpg", "{image} An astronaut in an orange suit before a flag and a rocket, natural colours.",
-        "Gives a black-and-white picture colours by the full fine-tune.", grey,
-        "The picture is made grey here to have one; connect yours to ACE++ Canvas."),
+        "portrait.jpg", "{image} An astronaut in an orange suit in front of a flag and a rocket, natural colors.",
+        "Colors a black-and-white picture with the full fine-tune.", gray,
+        "This workflow turns an example gray. Connect your own picture directly to *ACE++ Canvas*."),
     "ACE++ Depth-guided": guided(
         "room depth.png", "{image} A gallery with three marble balls on a polished floor, soft light from above.",
-        "A picture after a depth map (near is white), by the full fine-tune.", as_it_is,
-        "For the depth map of a photograph use ComfyUI's blueprint Image Depth Estimation (Depth Anything 3)."),
+        "Makes a picture that follows a depth map, with the full fine-tune. White is near.", as_it_is,
+        "To get the depth map of a photograph, use ComfyUI's blueprint Image Depth Estimation (Depth Anything 3)."),
     "ACE++ Contour-guided": guided(
         "teapot.jpg", "{image} A silver teapot on a linen cloth, studio photograph.",
-        "A picture after the contours of another, by the full fine-tune.", contours,
-        "Core's *Canny* draws the contours; a sketch of your own works too: white lines on black."),
+        "Makes a picture that follows the contours of another, with the full fine-tune.", contours,
+        "Core's *Canny* draws the contours. Your own sketch works, too, with white lines on black."),
     "ACE++ in a conversation": conversation,
 }

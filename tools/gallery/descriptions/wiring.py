@@ -1,4 +1,4 @@
-"""Small graphs whose only use is to be drawn: how each node is wired in the help pages."""
+"""Small graphs for the help pages, which show how each node is wired."""
 
 from ..graph import Workflow
 from ..models import DIT, T5, VAE
