@@ -47,8 +47,9 @@ def main() -> int:
     options = parser.parse_args()
     built = contents()
     if options.check:
-        print("\n".join(stale(built)) or f"{len(built)} files are as described")
-        return 1 if stale(built) else 0
+        differing = stale(built)
+        print("\n".join(differing) or f"{len(built)} files are as described")
+        return 1 if differing else 0
     for path, content in built.items():
         save(content, path)
     print(f"{len(built)} files written")

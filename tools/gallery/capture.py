@@ -1,10 +1,8 @@
 """Learn from the real page how it writes each node type: `python -m tools.gallery.capture --url ADDRESS [TYPE …]`.
 
-Also writes the English names and tooltips of the pack's nodes, as their schemas state them, to locales/en/nodeDefs.json.
-
-`gallery/nodes.json` then holds, per type, a fresh node as the page serialises it (slots, properties, smallest size) and its
-widgets in order with their defaults. Workflows are built from it without ComfyUI or a browser. Without types, those already
-known are learned anew; a new type is named once.
+`gallery/nodes.json` then holds, per type, a fresh node as the page serializes it (slots, properties, smallest size), its
+widgets in order with their defaults, and its English texts. Workflows and help pages are built from it without ComfyUI or a
+browser. Without types, those already known are learned anew; a new type is named once.
 """
 
 import argparse
@@ -13,11 +11,9 @@ from itertools import repeat
 from pathlib import Path
 
 from ..browser import Page, open_page
-from .i18n import deep, escape
+from ..files import replace_file
 
 FILE = Path(__file__).with_name("nodes.json")
-ENGLISH = FILE.parents[2] / "locales" / "en" / "nodeDefs.json"
-PREFIX = "ACEEditor"
 FRESH = """type => {
     const node = LiteGraph.createNode(type)
     if (!node) return null
@@ -39,13 +35,13 @@ FRESH = """type => {
     app.graph.remove(node)
     const {inputs: slots, outputs, properties, size, color, bgcolor} = saved
     return {inputs: slots, outputs, properties, size, color, bgcolor, widgets, grows,
-            values: (saved.widgets_values ?? []).length, package: definition.python_module ?? ''}
+            values: (saved.widgets_values ?? []).length}
 }"""
 
 
 def capture(page: Page, types: list[str]) -> dict[str, dict]:
-    """{type: how the page serialises it}. Raises KeyError for a type that ComfyUI does not know."""
-    catalogue = {}
+    """{type: how the page serializes it}. Raises KeyError for a type that ComfyUI does not know."""
+    known, catalogue = page.tab.evaluate("async () => (await fetch('/object_info')).json()"), {}
     for name in sorted(types):
         node = page.tab.evaluate(FRESH, name)
         if node is None:
@@ -56,24 +52,21 @@ def capture(page: Page, types: list[str]) -> dict[str, dict]:
             slot["links"] = None
         if node.pop("values") != len(node["widgets"]):  # a widget that is drawn, but not saved
             node["widgets"] = []
-        node["core"] = not node.pop("package").startswith("custom_nodes")
+        about = known.get(name)  # none of a type that only the page has, such as a note
+        node["core"] = about is None or not about["python_module"].startswith("custom_nodes")
+        if about:
+            node["texts"] = {"display_name": about["display_name"] or name} if node["core"] else texts(about)
         catalogue[name] = {key: value for key, value in node.items() if value is not None}
     return catalogue
 
 
-def english(object_info: dict[str, dict]) -> dict[str, dict]:
-    """ComfyUI's description of nodes → the layout of nodeDefs.json, for the nodes of this pack."""
-    out = {}
-    for name, info in sorted(object_info.items()):
-        if not name.startswith(PREFIX):
-            continue
-        inputs = {key: {"name": key} | ({"tooltip": spec[1]["tooltip"]} if spec[1:] and "tooltip" in spec[1] else {})
-                  for part in ("required", "optional") for key, spec in info["input"].get(part, {}).items()}
-        outputs = {str(i): {"name": label} | ({"tooltip": tip} if tip else {}) for i, (label, tip) in
-                   enumerate(zip(info["output_name"], info["output_tooltips"] or repeat(None), strict=False))}
-        out[name] = {"display_name": info["display_name"], "description": info["description"], "inputs": inputs,
-                     "outputs": outputs}
-    return deep(escape, out)
+def texts(info: dict) -> dict:
+    """A node's entry of /object_info → its texts, in the layout of locales/<language>/nodeDefs.json."""
+    inputs = {key: {"name": key} | ({"tooltip": spec[1]["tooltip"]} if spec[1:] and "tooltip" in spec[1] else {})
+              for part in ("required", "optional") for key, spec in info["input"].get(part, {}).items()}
+    outputs = {str(i): {"name": label} | ({"tooltip": tip} if tip else {}) for i, (label, tip) in
+               enumerate(zip(info["output_name"], info["output_tooltips"] or repeat(None), strict=False))}
+    return {"display_name": info["display_name"], "description": info["description"], "inputs": inputs, "outputs": outputs}
 
 
 def main() -> None:
@@ -81,16 +74,12 @@ def main() -> None:
     parser.add_argument("types", nargs="*", help="node types to learn in addition")
     parser.add_argument("--url", default="http://127.0.0.1:8188", help="a running ComfyUI with this pack")
     options = parser.parse_args()
-    known = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+    known = json.loads(FILE.read_text(encoding="utf-8"))
     with open_page(options.url) as page:
         catalogue = capture(page, sorted({*known, *options.types}))
-        info = page.tab.evaluate("async () => (await fetch('/object_info')).json()")
-    for path, content in ((FILE, catalogue), (ENGLISH, english(info))):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    print(f"{len(catalogue)} node types in {FILE.name}, {len(english(info))} of this pack in {ENGLISH.name}")
+    text = json.dumps(catalogue, indent=1, ensure_ascii=False) + "\n"
+    replace_file(FILE, lambda path: path.write_text(text, encoding="utf-8"))
+    print(f"{len(catalogue)} node types in {FILE.name}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pictures of wiring as SVG: a node and its neighbours, drawn like ComfyUI draws them."""
+"""Pictures of wiring as SVG: a node and its neighbors, drawn like ComfyUI draws them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ COLORS = {"MODEL": "#b39ddb", "CLIP": "#ffd500", "VAE": "#ff6e6e", "IMAGE": "#64
 OTHER, ROW, BAR, WIDTH, GAP_X, GAP_Y, EDGE = "#9aa4b2", 20, 28, 190, 44, 20, 10
 
 
-def neighbourhood(flow: Workflow, type: str) -> list[Node]:
-    """The first node of a type and those linked to it, in the workflow's order. Raises LookupError."""
-    centre = next((node for node in flow.nodes if node.type == type), None)
-    if centre is None:
-        raise LookupError(f"{flow.title} has no {type}")
-    near = {id(centre), *(id(output.node) for output in centre.incoming.values())}
-    near |= {id(target) for _, output, target, _ in flow.links if output.node is centre}
+def neighborhood(flow: Workflow, type: str) -> list[Node]:
+    """The first node of a type and those linked to it, in the workflow's order."""
+    center = next(node for node in flow.nodes if node.type == type)
+    near = {id(center), *(id(output.node) for output in center.incoming.values())}
+    near |= {id(target) for _, output, target, _ in flow.links if output.node is center}
     return [node for node in flow.nodes if id(node) in near]
 
 
@@ -28,8 +26,8 @@ def sockets(node: Node) -> list[int]:
 
 
 def svg(flow: Workflow, type: str, names: dict[str, str]) -> str:
-    """The neighbourhood of a node type, itself highlighted. names: display names by type."""
-    nodes = neighbourhood(flow, type)
+    """The neighborhood of a node type, itself highlighted. names: display names by type."""
+    nodes = neighborhood(flow, type)
     inside = {id(node) for node in nodes}
     place, bottom, x = {}, 0, EDGE
     for stack in columns(nodes):

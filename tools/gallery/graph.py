@@ -56,7 +56,7 @@ class Node:
     id: int
     type: str
     title: str | None
-    saved: dict  # as the page serialises it, without links
+    saved: dict  # as the page serializes it, without links
     values: list
     size: list[float]
     incoming: dict[int, Output] = field(default_factory=dict)  # input slot → where it comes from

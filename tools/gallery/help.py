@@ -1,32 +1,32 @@
 """Writes js/docs: a help page and a picture of the wiring for every node of the pack: `python -m tools.gallery.help`.
 
-A page is the node's own description and tooltips (from locales/) and what gallery/notes/<NodeId>.md adds: tips and errors.
+A page is the node's own description and tooltips (from gallery/nodes.json, or locales/ in other languages) and what
+gallery/notes/<NodeId>.md adds: tips and errors.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
+from ..files import replace_file
 from .descriptions import wiring
-from .draw import neighbourhood, svg
+from .draw import svg
 from .graph import NODES, ROOT
-from .i18n import deep, unescape
 
 NOTES = Path(__file__).with_name("notes")
 DOCS = ROOT / "js" / "docs"
 HEADINGS = {"en": ("Wiring", "Inputs", "Outputs", "default"), "zh": ("连线", "输入", "输出", "默认值")}
-CORE_NAMES = {"VAELoader": "Load VAE", "VAEDecode": "VAE Decode", "VAEEncode": "VAE Encode", "LoadImage": "Load Image",
-              "SaveImage": "Save Image", "PreviewImage": "Preview Image", "UNETLoader": "Load Diffusion Model",
-              "CFGGuider": "CFGGuider", "SamplerCustomAdvanced": "SamplerCustomAdvanced", "RandomNoise": "RandomNoise",
-              "KSamplerSelect": "KSamplerSelect", "KSampler": "KSampler", "FluxGuidance": "FluxGuidance",
-              "LoraLoaderModelOnly": "Load LoRA (Model)"}
+LITERAL = re.compile(r"\{'([{}@|])'\}")  # in locales/ the page takes bare braces, @ and | for commands
 
 
 def definitions(language: str) -> dict[str, dict]:
-    """What locales/ says about every node, in plain text."""
-    return deep(unescape, json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8")))
+    """Names and tooltips of the pack's nodes, in plain text: English from their schemas, others from locales/."""
+    if language == "en":
+        return {name: known["texts"] for name, known in NODES.items() if not known["core"]}
+    return json.loads(LITERAL.sub(r"\1", (ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8")))
 
 
 def pages() -> dict[Path, str]:
@@ -36,20 +36,14 @@ def pages() -> dict[Path, str]:
         for name, about in definitions(language).items():
             path = DOCS / f"{name}.md" if language == "en" else DOCS / name / f"{language}.md"
             out[path] = page(name, about, language)
-    names = CORE_NAMES | {name: about["display_name"] for name, about in definitions("en").items()}
+    names = {name: known["texts"]["display_name"] for name, known in NODES.items() if "texts" in known}
+    flows = [make() for make in vars(wiring).values() if getattr(make, "__module__", "") == wiring.__name__]
     for name in definitions("en"):
-        out[DOCS / "wiring" / f"{name}.svg"] = svg(graph_with(name), name, names)
+        flow = next((flow for flow in flows if any(node.type == name for node in flow.nodes)), None)
+        if flow is None:
+            raise LookupError(f"gallery/descriptions/wiring.py shows {name} nowhere")
+        out[DOCS / "wiring" / f"{name}.svg"] = svg(flow, name, names)
     return out
-
-
-def graph_with(name: str):
-    """The first of the wiring graphs that has the node. Raises LookupError."""
-    for make in (value for value in vars(wiring).values() if callable(value) and value.__module__ == wiring.__name__):
-        flow = make()
-        if any(node.type == name for node in flow.nodes):
-            neighbourhood(flow, name)
-            return flow
-    raise LookupError(f"gallery/descriptions/wiring.py shows {name} nowhere")
 
 
 def page(name: str, about: dict, language: str) -> str:
@@ -85,10 +79,10 @@ def default_of(name: str, key: str, word: str) -> str:
 
 
 def main() -> int:
-    for path, text in pages().items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    print(f"{len(pages())} files in {DOCS.relative_to(ROOT)}")
+    made = pages()
+    for path, text in made.items():
+        replace_file(path, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))
+    print(f"{len(made)} files in {DOCS.relative_to(ROOT)}")
     return 0
 
 

@@ -9,22 +9,19 @@ GAP_X, GAP_Y = 60, 56  # nodes are taller in ComfyUI's other drawing, Nodes 2.0
 PADDING = 20  # between a group's frame and its nodes
 HEADER = 44  # a group's title
 GROUP_GAP = 50
-NOTE_SIZE = (460, 620)
 
 
-def arrange(flow: Workflow, origin: tuple[float, float] = (0, 0)) -> None:
+def arrange(flow: Workflow) -> None:
     """Give every node a position and every group its frame. Nodes outside groups stand left of them."""
     grouped = {id(node) for group in flow.groups for node in group.nodes}
     loose = [node for node in flow.nodes if id(node) not in grouped]
-    x, top = origin
+    x = y = widest = 0
     if loose:
-        width, _ = place_columns(columns(loose), x, top + HEADER)
-        x += width + GROUP_GAP
-    column_x, y, widest = x, top, 0.0
+        widest, _ = place_columns(columns(loose), x, HEADER)
     for group in flow.groups:
         if not group.below:
-            column_x, y, widest = column_x + (widest + GROUP_GAP if widest else 0), top, 0.0
-        width, height = place_group(group, column_x, y)
+            x, y, widest = x + (widest + GROUP_GAP if widest else 0), 0, 0
+        width, height = place_group(group, x, y)
         y, widest = y + height + GROUP_GAP, max(widest, width)
 
 

@@ -21,10 +21,16 @@ T5 = Model("t5xxl_fp16.safetensors", f"{HUB}/comfyanonymous/flux_text_encoders/r
            "text_encoders")
 VAE = Model("vae-ft-mse-840000-ema-pruned.safetensors", f"{HUB}/stabilityai/sd-vae-ft-mse-original/resolve/main/"
             "vae-ft-mse-840000-ema-pruned.safetensors", "vae")
+FLUX = Model("flux1-dev.safetensors", f"{HUB}/black-forest-labs/FLUX.1-dev/resolve/main/flux1-dev.safetensors",
+             "diffusion_models")
+CLIP_L = Model("clip_l.safetensors", f"{HUB}/comfyanonymous/flux_text_encoders/resolve/main/clip_l.safetensors",
+               "text_encoders")
+FLUX_VAE = Model("ae.safetensors", f"{HUB}/Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files/vae/"
+                 "ae.safetensors", "vae")
 
 DEMO_DIT, DEMO_T5, DEMO_VAE = "ace_demo_dit.safetensors", "ace_demo_t5.safetensors", "ace_demo_vae.safetensors"  # bundled
 
-_KNOWN = {model.name: model for model in (DIT, T5, VAE)}
+_KNOWN = {model.name: model for model in (DIT, T5, VAE, FLUX, CLIP_L, FLUX_VAE)}
 
 
 def by_name(value) -> Model | None:
@@ -35,11 +41,3 @@ def by_name(value) -> Model | None:
 def register(*models: Model) -> None:
     """Make more files known, so that loaders that name them carry their addresses."""
     _KNOWN.update({model.name: model for model in models})
-
-FLUX = Model("flux1-dev.safetensors", f"{HUB}/black-forest-labs/FLUX.1-dev/resolve/main/flux1-dev.safetensors",
-             "diffusion_models")
-CLIP_L = Model("clip_l.safetensors", f"{HUB}/comfyanonymous/flux_text_encoders/resolve/main/clip_l.safetensors",
-               "text_encoders")
-FLUX_VAE = Model("ae.safetensors", f"{HUB}/Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files/vae/"
-                 "ae.safetensors", "vae")
-register(FLUX, CLIP_L, FLUX_VAE)

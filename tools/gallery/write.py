@@ -6,6 +6,7 @@ import json
 import uuid
 from pathlib import Path
 
+from ..files import replace_file
 from .graph import Node, Workflow
 from .layout import arrange
 
@@ -36,7 +37,7 @@ def workflow_json(flow: Workflow) -> dict:
 
 
 def nodes_json(flow: Workflow) -> list[dict]:
-    """Every node as the page serialises it: links filled in, slots numbered, in execution order."""
+    """Every node as the page serializes it: links filled in, slots numbered, in execution order."""
     order = {id(node): i for i, node in enumerate(execution_order(flow))}
     return [node_json(flow, node, order[id(node)]) for node in flow.nodes]
 
@@ -92,8 +93,4 @@ def dump(content: dict) -> str:
 
 
 def save(content: dict, path: Path) -> None:
-    """Write JSON; the file is replaced only when all of it is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(dump(content), encoding="utf-8")
-    temporary.replace(path)
+    replace_file(path, lambda temporary: temporary.write_text(dump(content), encoding="utf-8"))
