@@ -98,8 +98,7 @@ def built(comfyui: Path, testing: bool) -> bool:
 def build(comfyui: Path, testing: bool) -> None:
     for leftover in DEV.glob("tmp*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    torch_size = 0 if set(TORCH) < set(installed()) else 7 if sys.platform == "linux" else 2  # GB; Linux's bring CUDA along
-    need = 2 + torch_size
+    need = 2 if set(TORCH) < set(installed()) else 9 if sys.platform == "linux" else 4  # GB; on Linux, PyTorch brings CUDA
     free = shutil.disk_usage(DEV).free / 1e9
     if free < need:
         raise Stop(f"The disk is too full: {need} GB are needed and {DEV} has {free:.1f} free. {AGAIN_WITH_SPACE}")
