@@ -98,7 +98,7 @@ def built(comfyui: Path, testing: bool) -> bool:
 def build(comfyui: Path, testing: bool) -> None:
     for leftover in DEV.glob("tmp*"):
         shutil.rmtree(leftover, ignore_errors=True)
-    need = 2 if installed() else 9 if sys.platform == "linux" else 4  # GB; PyTorch's wheels for Linux bring CUDA along
+    need = 2 if set(TORCH) < set(installed()) else 9 if sys.platform == "linux" else 4  # GB; on Linux, PyTorch brings CUDA
     free = shutil.disk_usage(DEV).free / 1e9
     if free < need:
         raise Stop(f"The disk is too full: {need} GB are needed and {DEV} has {free:.1f} free. {AGAIN_WITH_SPACE}")
@@ -151,6 +151,7 @@ def make_venv() -> None:
     lines: list[str] = []
     if run_logged([base, "-m", "venv", str(VENV)], lines):
         raise Stop(f"The virtual environment could not be made ({explain(lines)}); see {LOG}.")
+    STAMP.write_text(INTERPRETER, encoding="utf-8")
 
 
 def pip(*args: str) -> None:
