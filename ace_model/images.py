@@ -101,6 +101,6 @@ def check_size(width: int, height: int, max_tokens: int) -> None:
     tokens = (width // TOKEN) * (height // TOKEN)
     if tokens > max_tokens:
         _, (h, w) = fit(height, width, max_tokens)
-        raise ImageError(f"width × height is {width}×{height} pixels, {tokens} tokens, but the token budget is "
-                         f"{max_tokens}: use at most {w}×{h} in this shape, or raise token_budget (the 1024px model's own is "
+        raise ImageError(f"{width}×{height} pixels need {tokens} tokens, but the token budget is {max_tokens}: set width "
+                         f"and height to at most {w}×{h} in this shape, or raise token_budget (the 1024px model's own is "
                          "4096).")

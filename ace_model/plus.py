@@ -117,8 +117,8 @@ def arrange(references: Sequence[Size], edit: Size, max_tokens: int, keep_size: 
     needed = min(MIN_SIDE, smallest // TOKEN * TOKEN)
     if total > max_tokens or (scale < 1 and min(sides) * TOKEN < needed):
         least = max(total, math.ceil(tokens * min(1.0, needed / smallest) ** 2) + 1)
-        raise PlusError(f"token_budget {max_tokens} is too small for {len(widths)} panels of {edit[0]} pixels height "
-                        f"and {round(sum(widths))} total width: one would shrink to {min(sides) * TOKEN} pixels. Raise "
+        raise PlusError(f"token_budget {max_tokens} is too small for {len(widths)} panels {edit[0]} pixels high and "
+                        f"{round(sum(widths))} pixels wide in all: one would shrink to {min(sides) * TOKEN} pixels. Raise "
                         f"token_budget to {least} or more, set a smaller width and height, or connect fewer references.")
     return [(sides[0] * TOKEN, side * TOKEN) for side in sides[1:]]
 

@@ -87,6 +87,6 @@ def test_target_sizes():
         check_size(500, 512, 1024)
     with pytest.raises(ImageError, match="height is 0, but it must be a positive multiple of 16: use 16 or 32"):
         check_size(512, 0, 1024)
-    with pytest.raises(ImageError, match="1024×1024 pixels, 4096 tokens, but the token budget is 1024: use at most "
-                                         "512×512"):
+    with pytest.raises(ImageError, match="1024×1024 pixels need 4096 tokens, but the token budget is 1024: set width "
+                                         "and height to at most 512×512"):
         check_size(1024, 1024, 1024)
