@@ -9,16 +9,15 @@ OLD_IDS = {"ACEEditorImageIndicatorEmbedding": "ACEEditorImageIndicator",
            "ACEEditorPadForOutpainting": "ACEEditorOutpaintCanvas"}
 
 
-def aged(graph: dict, meta: bool = True) -> dict:
-    """The graph as it was written before: old ids, the second text encoder wire, and _meta as the page exports it."""
+def aged(graph: dict) -> dict:
+    """The graph as it was written before: old ids, the second text encoder wire, and _meta, which ComfyUI needs to swap."""
     out = copy.deepcopy(graph)
     for node in out.values():
         kind = node["class_type"]
         node["class_type"] = OLD_IDS.get(kind, kind)
         if kind == "ACEEditorImageIndicatorEmbedding":
             node["inputs"]["clip"] = ["clip", 0]
-        if meta:
-            node["_meta"] = {"title": kind}
+        node["_meta"] = {"title": kind}
     return out
 
 
