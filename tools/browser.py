@@ -13,6 +13,7 @@ import re
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 CANDIDATES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 PLACES = ("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
@@ -23,7 +24,6 @@ ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"
 NO_BROWSER = ("No Chromium or Chrome was found: install one (Debian, Ubuntu: `apt install chromium`), or set the variable "
               "CHROMIUM to the program.")
 PACK = "comfyui-ace-editor"
-SETTLE = 400  # milliseconds that the page takes to draw a workflow
 READY = "() => window.app?.graph && window.LiteGraph && app.extensionManager?.workflow?.activeWorkflow"
 
 
@@ -51,8 +51,8 @@ class Page:
         tab.on("response", self._response)
 
     def _console(self, message) -> None:
-        failed_load = message.text.startswith("Failed to load resource")  # told with its address by _response
-        if message.type == "error" and not failed_load:
+        told = message.text.startswith("Failed to load resource") or expected_absence(message.text)  # by _response
+        if message.type == "error" and not told:
             self.errors.append(message.text)
 
     def _response(self, response) -> None:
@@ -60,8 +60,20 @@ class Page:
             self.errors.append(f"{response.status} for {response.url}")
 
     def load(self, workflow: dict) -> None:
-        """Open a UI-format workflow as if it were dropped on the page."""
-        self.tab.evaluate("workflow => app.loadGraphData(workflow)", workflow)
+        """Open a UI-format workflow, in the tab that is open: every further tab makes the page slower."""
+        self.tab.evaluate("""workflow =>
+            app.loadGraphData(workflow, true, true, app.extensionManager.workflow.activeWorkflow)""", workflow)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the page has drawn what it holds: nodes take their sizes then."""
+        self.tab.evaluate("""() => new Promise(done =>
+            requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done))))""")
+
+    def template(self, title: str) -> dict:
+        """A workflow of this pack as the template browser gets it."""
+        url = f"/api/workflow_templates/{PACK}/{quote(title)}.json"
+        return self.tab.evaluate("async url => (await fetch(url)).json()", url)
 
     def open_template(self, title: str) -> None:
         """Open a workflow of this pack from the template browser, by hand as it were."""
@@ -73,7 +85,19 @@ class Page:
         tab.get_by_test_id(f"template-workflow-{title}").click()
         tab.wait_for_function("title => app.extensionManager.workflow.activeWorkflow?.filename === title", arg=title)
         tab.wait_for_function("() => !document.querySelector('[data-testid=template-workflows-content]')")
-        tab.wait_for_timeout(SETTLE)
+        self.settle()
+
+    def reload(self) -> None:
+        """Load the page anew, as after a change of models or language."""
+        self.tab.reload()
+        self.tab.wait_for_function(READY, timeout=120000)
+
+    def see_errors(self) -> None:
+        """Open the list of what is wrong with the workflow, which the page offers."""
+        self.tab.get_by_text("View details").or_(self.tab.get_by_test_id("errors-summary-hero")).first.wait_for()
+        details = self.tab.get_by_text("View details")
+        if details.count():
+            details.first.click()
 
     def missing_models(self) -> set[str]:
         """File names that the page says are missing, with a link each."""
@@ -81,12 +105,14 @@ class Page:
         rows.wait_for()
         return set(re.findall(r"[\w.+-]+\.(?:safetensors|pth)", rows.inner_text()))
 
-    def complaints(self) -> list[str]:
-        """What the page shows as wrong with the workflow: its error groups, and nodes that it does not know."""
-        return self.tab.evaluate("""() => [
-            ...[...document.querySelectorAll('[data-testid^=error-group-missing]')].map(e => e.innerText.slice(0, 200)),
-            ...app.graph._nodes.filter(n => n.has_errors || !n.constructor.type && !n.isVirtualNode && !n.isSubgraphNode?.())
-                .map(n => `node ${n.type}`)]""")
+    def complaints(self, models: bool = True) -> list[str]:
+        """What the page shows as wrong with the workflow: its error groups, and nodes that it does not know. models: False
+        leaves out that models are missing."""
+        return self.tab.evaluate("""models => [
+            ...[...document.querySelectorAll('[data-testid^=error-group-missing], [data-testid^=error-group-swap]')]
+                .filter(e => models || e.dataset.testid !== 'error-group-missing-model').map(e => e.innerText.slice(0, 200)),
+            ...app.graph._nodes.filter(n => n.has_errors && (models || !n.properties.models)
+                || !n.constructor.type && !n.isVirtualNode && !n.isSubgraphNode?.()).map(n => `node ${n.type}`)]""", models)
 
     def prompt(self) -> dict:
         """The API graph that the page would submit now."""
@@ -109,10 +135,11 @@ class Page:
         return json.loads(self.tab.evaluate("() => JSON.stringify(app.graph.serialize())"))
 
 
-def expected_absence(url: str) -> bool:
-    """Files that ComfyUI's page asks for and that a fresh installation does not have."""
-    return any(part in url for part in ("/userdata/", "/user.css", "/api/settings/", "favicon", "/manager/",
-                                        "/customnode/", "/v2/", "/experiment/models/preview"))
+def expected_absence(told: str) -> bool:
+    """Whether an address or a message is about what ComfyUI's page asks for and a fresh installation does not have, or about
+    other sites, which a started server forbids the page."""
+    return any(part in told for part in ("/userdata", "/user.css", "/api/settings/", "favicon", "/manager/", "/customnode/",
+                                         "/v2/", "/experiment/models/preview", "Content Security Policy"))
 
 
 @contextmanager

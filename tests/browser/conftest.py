@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from tools import tiny_models
 from tools.browser import BrowserError, find_browser, open_page
 from tools.comfy_server import ComfyServer
 
@@ -27,26 +28,43 @@ def browser():
         pytest.fail(str(error), pytrace=False)
 
 
-@pytest.fixture(scope="module")
-def models():
-    """Override: a function that fills the models folder before ComfyUI starts."""
-    return lambda folder: None
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, models):
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
     base = tmp_path_factory.mktemp("comfyui_browser")
-    (base / "models" / "vae").mkdir(parents=True)
-    models(base / "models")
+    tiny_models.write(base / "models")
     with ComfyServer(base, extra_args=["--use-pytorch-cross-attention"]) as server:
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def session(server):
-    """One page for all tests of a file."""
-    with open_page(server.url, width=1900, height=1000) as page:
+    """One page for all tests: opening it takes longer than most of them."""
+    with open_page(server.url, width=1400, height=900) as page:
         yield page
+
+
+@pytest.fixture(scope="module")
+def models():
+    """Override: whether the models are there."""
+    return True
+
+
+@pytest.fixture(scope="module", autouse=True)
+def installed(server, session, models):
+    """Puts the models aside for the tests of a file, where it says so."""
+    if models:
+        yield
+        return
+    hidden = [(path, server.base / "aside" / str(i)) for i, path in enumerate((server.base / "models").glob("*/*.*"))]
+    (server.base / "aside").mkdir()
+    for path, aside in hidden:
+        path.rename(aside)
+    session.reload()
+    yield
+    for path, aside in hidden:
+        aside.rename(path)
+    (server.base / "aside").rmdir()
+    session.reload()
 
 
 @pytest.fixture

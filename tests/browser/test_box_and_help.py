@@ -4,7 +4,6 @@ import time
 
 import pytest
 
-from tools import tiny_models
 from tools.gallery.help import DOCS, definitions
 from tools.gallery.models import DIT, T5, VAE
 
@@ -30,11 +29,6 @@ WIRE = """([dit, t5, vae]) => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def models():
-    return tiny_models.write
-
-
 def test_the_box_is_found_and_runs(page, server):
     tab = page.tab
     tab.evaluate("() => app.graph.clear()")
@@ -45,12 +39,13 @@ def test_the_box_is_found_and_runs(page, server):
     tab.mouse.click(1000, 500)
     tab.wait_for_function("() => app.graph._nodes.some(node => node.isSubgraphNode?.())")
     tab.evaluate(WIRE, [DIT.name, T5.name, VAE.name])
+    before = len(server._get("/history"))
     tab.get_by_test_id("queue-button").click()
     deadline = time.monotonic() + 120
-    while not (history := server._get("/history")) or "outputs" not in next(iter(history.values())):
+    while len(history := server._get("/history")) == before:
         assert time.monotonic() < deadline, "the page submitted nothing"
-        time.sleep(0.3)
-    entry = next(iter(history.values()))
+        time.sleep(0.1)
+    entry = list(history.values())[-1]
     assert entry["status"]["status_str"] == "success" and any("images" in out for out in entry["outputs"].values())
     assert page.errors == []
 
@@ -79,17 +74,50 @@ def test_help_shows_with_its_picture(page):
     assert picture.evaluate("async image => { await image.decode(); return image.naturalWidth }") > 100
 
 
-def test_names_and_tooltips_in_chinese(page):
-    tab = page.tab
-    tab.evaluate("() => app.extensionManager.setting.set('Comfy.Locale', 'zh')")
-    tab.reload()
-    tab.wait_for_function("() => window.app?.graph && window.LiteGraph?.registered_node_types?.ACEEditorConditionUnit")
+@pytest.fixture
+def spoken(page):
+    """spoken(language) → the page in that language, until the end of the test."""
+    def speak(language):
+        page.tab.evaluate("language => app.extensionManager.setting.set('Comfy.Locale', language)", language)
+        page.reload()
+        return page.tab
+    yield speak
+    speak("en")
+
+
+@pytest.mark.parametrize("language", ["en", "zh", "ja"])
+def test_names_and_tooltips(spoken, language):
+    """In Chinese our translation, in any other language the English of the schemas; placeholders as one types them."""
+    tab = spoken(language)
     node = tab.evaluate("""() => {
+        app.graph.clear()
         const node = LiteGraph.createNode('ACEEditorConditionUnit')
+        Object.assign(app.canvas.ds, {scale: 1, offset: [0, 0]})
+        node.pos = [700, 350]
         app.graph.add(node)
-        return {title: node.title, widget: node.widgets[0].label ?? node.widgets[0].name, tip: node.widgets[0].tooltip}
+        return {title: node.title, widget: node.widgets[0].label ?? node.widgets[0].name}
     }""")
-    about = definitions("zh")["ACEEditorConditionUnit"]
+    about = definitions("zh" if language == "zh" else "en")["ACEEditorConditionUnit"]
     assert node["title"] == about["display_name"]
     assert node["widget"] == about["inputs"]["instruction"]["name"]
-    assert "{image}" in (node["tip"] or about["inputs"]["instruction"]["tooltip"])
+    tooltip = about["inputs"]["name_image"]["tooltip"]
+    assert "{image}" in tooltip and shown_at(tab, "name_image") == tooltip
+    assert shown_at(tab, None) == about["description"]
+
+
+def shown_at(tab, widget: str | None) -> str:
+    """The tooltip that opens over a widget of the only node, or over its title."""
+    x, y = tab.evaluate("""name => {
+        const node = app.graph._nodes[0], at = app.canvas.canvas.getBoundingClientRect()
+        app.canvas.draw(true, true)
+        const y = name ? node.widgets.find(widget => widget.name === name).last_y + 10 : -15
+        return [at.left + node.pos[0] + 80, at.top + node.pos[1] + y]
+    }""", widget)
+    tab.mouse.move(x - 3, y - 2)
+    tab.mouse.move(x, y)
+    tip = tab.locator(".node-tooltip")
+    tip.wait_for()
+    text = tip.inner_text()
+    tab.mouse.move(5, 500)
+    tip.wait_for(state="hidden")
+    return text
