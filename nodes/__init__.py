@@ -38,12 +38,18 @@ def same(*names: str) -> list[dict[str, str]]:
     return [{"new_id": name, "old_id": name} for name in names]
 
 
+def outputs(number: int) -> list[dict[str, int]]:
+    """Outputs that kept their places. Without them the page forgets where they lead."""
+    return [{"new_idx": i, "old_idx": i} for i in range(number)]
+
+
 # Nodes that were renamed: workflows saved with the old ones open with the new ones. CHANGELOG.md lists them.
 ROOM = ("left", "top", "right", "bottom", "token_budget", "shrink_to_fit")
 REPLACEMENTS = [
-    io.NodeReplace("ACEEditorPadForOutpainting", "ACEEditorOutpaintCanvas", list(ROOM), same("image", *ROOM)),
+    io.NodeReplace("ACEEditorPadForOutpainting", "ACEEditorOutpaintCanvas", list(ROOM), same("image", *ROOM),
+                   outputs(2)),
     io.NodeReplace("ACEEditorImageIndicatorEmbedding", "ACEEditorImageIndicator", ["batch_size"],
-                   same("tokens", "batch_size")),
+                   same("tokens", "batch_size"), outputs(3)),
 ]
 
 

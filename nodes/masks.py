@@ -93,7 +93,7 @@ class KeepUntouchedNode(io.ComfyNode):
                                       "window you can leave it out: then the result fills the whole window."),
                 io.Int.Input("feather", default=8, min=0, max=256,
                              tooltip="How many pixels result and original blend over, outside the grown mask."),
-                io.Int.Input("grow", default=8, min=0, max=256,
+                io.Int.Input("grow", default=8, min=0, max=256, optional=True,
                              tooltip="How many pixels the mask grows before the blend, so that no outline of a removed thing "
                                      "stays."),
                 WindowType.Input("window", optional=True,
@@ -104,5 +104,5 @@ class KeepUntouchedNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, original, result, feather, grow, mask=None, window=None) -> io.NodeOutput:
+    def execute(cls, original, result, feather, grow=8, mask=None, window=None) -> io.NodeOutput:
         return io.NodeOutput(paste.paste(original, result, mask, grow, feather, window))
