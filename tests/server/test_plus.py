@@ -233,7 +233,7 @@ def test_conditioning_that_does_not_fit_the_model(server, change, match):
     ({"references": (), "image": None, "mask": None}, "neither a reference nor an image is connected"),
     ({"image": None}, "a mask is connected, but no image"),
     ({"canvas": {"token_budget": 16}}, "token_budget 16 is too small for 2 panels"),
-    ({"canvas": {"width": 640, "height": 64}}, "one side is over 4 times the other"),
+    ({"canvas": {"width": 640, "height": 64}}, "one side is more than 4 times the other"),
 ])
 def test_canvases_that_cannot_be_made(server, change, match):
     fails(server, graph(**change), "ACEEditorPlusCanvas", match)
@@ -251,7 +251,7 @@ def test_a_layout_from_another_canvas(server):
     request = graph()
     request["other"] = node("ACEEditorPlusCanvas", **(request["canvas"]["inputs"] | {"width": 64, "height": 64}))
     request["crop"]["inputs"]["layout"] = ["other", 2]
-    fails(server, request, "ACEEditorPlusCropResult", "connect the layout of the very ACE")
+    fails(server, request, "ACEEditorPlusCropResult", "connect the layout of the ACE")
 
 
 def test_a_workflow_from_before_is_told_where_pasting_went(server):
