@@ -7,8 +7,10 @@ numbers the placeholders `{image}`, `{image1}`, … within the turn; the model r
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 
 from torch import Tensor
 
@@ -18,7 +20,9 @@ from .masks import check_mask, is_partial
 MAX_IMAGES = 9  # the indicator table has 10 rows and the target takes one (spec: row N for N images)
 DEFAULT_ROUNDS = 5  # earlier turns that the official chat remembers
 
-PLACEHOLDER = re.compile(r"\{(?:previous(?P<back>\d*)\.)?image(?P<number>\d*)\}")
+PLACEHOLDER = re.compile(r"\{(?:previous(?P<back>[1-9][0-9]*|)\.)?image(?P<number>0|[1-9][0-9]*|)\}")
+BRACES = re.compile(r"(?<![{｛])[{｛]([\w\s.#()\[\]-]+)[}｝](?![}｝])")  # no JSON, no {a|b}: a mistyped name has no such signs
+NEAR = 0.8  # how like a name its letters must be: "imgae" is 0.80, "damage" 0.73
 
 
 class LCUError(ValueError):
@@ -65,11 +69,44 @@ class ConditionUnit:
             raise LCUError("blank_masked is on, but no mask is partly white. A missing, all-black or all-white mask selects "
                            "the whole picture, so nothing would be left of it. Paint the region to repaint in white, or "
                            "turn blank_masked off.")
+        check_placeholders(self.instruction, len(images))
         for match in PLACEHOLDER.finditer(self.instruction):
             number = int(match["number"] or 0)
             if match["back"] is None and number >= len(images):
                 raise LCUError(f"the instruction names {match[0]}, but this turn has {_count(len(images))}: connect the "
                                "missing image, or refer to the picture of the turn before as {previous.image}.")
+
+
+def check_placeholders(text: str, images: int, where: str = "the instruction") -> None:
+    """Raises LCUError for anything in single braces that looks like an image's name but is none: {imgae}, {image 1}.
+
+    images: how many images the turn has. The model would read such a thing as plain words, and nobody would notice.
+    """
+    for match in BRACES.finditer(text):
+        meant = None if PLACEHOLDER.fullmatch(match[0]) else _meant(match[1], images)
+        if meant:
+            names = ", ".join(map(placeholder, range(images))) or "no image"
+            raise LCUError(f"{where} has {match[0]}, which names no picture: did you mean {meant}? This turn has {names}; an "
+                           "earlier turn's picture is {previous.image}. If it is not meant as a name, leave out the braces.")
+
+
+def _meant(text: str, images: int) -> str | None:
+    """The name that `text` is probably mistyped from, if any."""
+    plain = re.sub(r"[\W_]", "", unicodedata.normalize("NFKC", text).casefold())
+    plain = re.sub(r"^prev(?=[0-9]|im|pic|$)", "previous", plain)
+    plain = re.sub(r"^(previous[0-9]*|)(?:img(?!ae)|pic(?:ture)?(?=s?[0-9]*$))", r"\1image", plain)
+    letters = re.sub(r"[0-9]", "", plain)
+    likeness = {name: SequenceMatcher(None, letters, name).ratio() for name in ("image", "previous", "previousimage")}
+    name = max(likeness, key=likeness.get)
+    if likeness[name] < NEAR:
+        return None
+    back, number = re.fullmatch(r"(?:[^0-9]+([0-9]+)(?=[^0-9]))?[^0-9]*([0-9]*).*", plain).groups()
+    number = int(number or 0)
+    if name == "image":
+        return placeholder(min(number, images - 1) if images else number)
+    if name == "previous":
+        back, number = number, 0
+    return f"{{previous{back if int(back or 0) > 1 else ''}.{placeholder(number)[1:]}"
 
 
 def name_image(instruction: str, images: int) -> str:
@@ -93,6 +130,7 @@ class LongContextUnit:
     """The turns so far, oldest first. The last one is the current turn."""
 
     turns: tuple[ConditionUnit, ...] = ()
+    forgotten: int = 0  # turns before these
 
     def then(self, unit: ConditionUnit, max_rounds: int = DEFAULT_ROUNDS) -> "LongContextUnit":
         """The conversation with `unit` added. Keeps at most `max_rounds` earlier turns and forgets the oldest.
@@ -100,7 +138,7 @@ class LongContextUnit:
         Raises LCUError if more than 9 images remain.
         """
         earlier = self.turns[-max_rounds:] if max_rounds > 0 else ()
-        lcu = LongContextUnit((*earlier, unit))
+        lcu = LongContextUnit((*earlier, unit), self.forgotten + len(self.turns) - len(earlier))
         counts = [len(turn.images) for turn in lcu.turns]
         if sum(counts) > MAX_IMAGES:
             keep = next(k for k in range(len(counts)) if sum(counts[k:]) <= MAX_IMAGES)
@@ -149,10 +187,14 @@ class LongContextUnit:
             number, source = int(match["number"] or 0), turn
             if match["back"] is not None:
                 source = turn - int(match["back"] or 1)
-                if not 0 <= source < turn:
+                if source < 0 and not self.forgotten:
+                    raise LCUError(f"the instruction names {match[0]}, but " + (
+                        f"the conversation has only {turn} earlier turn{'s' * (turn > 1)}: name one of them." if turn else
+                        "there is no earlier turn: connect history of ACE Long-context Unit, or connect the picture itself."))
+                if source < 0:
                     known = {0: "no earlier turn is", 1: "only 1 earlier turn is"}.get(turn, f"only {turn} earlier turns are")
-                    raise LCUError(f"the instruction names {match[0]}, but {known} remembered: connect history of ACE "
-                                   "Long-context Unit, raise max_rounds there, or connect the picture itself.")
+                    raise LCUError(f"the instruction names {match[0]}, but {known} remembered: "
+                                   "raise max_rounds of ACE Long-context Unit, or connect the picture itself.")
                 if number >= len(self.turns[source].images):
                     raise LCUError(f"the instruction names {match[0]}, but that turn has "
                                    f"{_count(len(self.turns[source].images))}: name one that it has.")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .images import MAX_ASPECT, TOKEN, ImageError, resize
-from .masks import MaskError, distance_to, everywhere_if_empty, fit_mask, selected
+from .masks import MaskError, distance_to, everywhere_if_empty, fit_mask, is_partial, selected
 
 
 @dataclass(frozen=True)
@@ -68,21 +68,24 @@ def paste(original: Tensor, result: Tensor, mask: Tensor | None, grow: int = 0, 
     """Paste the result into the original where the mask is white.
 
     original (B, H, W, C) · result (k·B, h, w, C), the k results of each original one after the other, resized to the original
-    or to `window` · mask (B, H, W); one of another size is fitted with a warning; with a window, None or all black means all
-    of it. Any of the three may be a batch of one.
-    Everything within `grow` pixels of the mask is the result. Over the next `feather` pixels result and original blend.
-    Farther away every value is the original's, bit for bit. So the masked region is all result, however thin it is; and
-    because the blend lies outside it, the black room around an outpainted picture never shows.
-    Raises ImageError for sizes that do not fit, MaskError if nothing of the original would be kept.
+    or to `window` · mask (B, H, W); one of another size is fitted with a warning. Any of the three may be a batch
+    of one. No mask, an all-black or an all-white one means everywhere, as for the model: then the result is returned as it is.
+    Counted in pixels outwards from the mask's border: up to `grow` all is result, over the next `feather` result and
+    original blend, and beyond every value is the original's own, bit for bit. So the masked region itself is all result,
+    however thin, and where it is the room around an outpainted picture the blend lies in the picture.
+    Raises ImageError for sizes that do not fit.
     """
+    if mask is None or not is_partial(mask):
+        return result
     height, width = original.shape[1:3]
     place = window or Window(0, 0, height, width)
     if place.top + place.height > height or place.left + place.width > width:
         raise ImageError(f"the window ({place.width}×{place.height} pixels at {place.left}, {place.top}) is outside the "
                          f"original of {width}×{height}: it was cut from another picture. Connect that one as original.")
     check_shape(result, place)
+    amount = opacity(mask, original, grow, feather)
     pixels = resize(result, *place.size).to(original)
-    batches = {"original": original, "result": pixels, "mask": opacity(mask, original, grow, feather, window is not None)}
+    batches = {"original": original, "result": pixels, "mask": amount}
     count = max(map(len, batches.values()))
     for name, batch in batches.items():
         if count % len(batch):
@@ -97,17 +100,10 @@ def paste(original: Tensor, result: Tensor, mask: Tensor | None, grow: int = 0, 
     return out
 
 
-def opacity(mask: Tensor | None, original: Tensor, grow: int, feather: int, windowed: bool) -> Tensor:
-    """(B or 1, H, W) in [0, 1]: how much of the result shows. windowed: an empty mask means the whole window."""
-    if mask is None or (windowed and not selected(mask).any()):
-        if not windowed:
-            raise MaskError("no mask is connected, so nothing of the original would be kept: connect the mask of the region "
-                            "that was edited, or use the result without this node.")
-        return torch.ones(1, *original.shape[1:3], device=original.device)
-    mask = fit_mask(mask, *original.shape[1:3], image="original").to(original.device)
-    chosen = everywhere_if_empty(selected(mask)) if windowed else check_partial(mask)
-    distance = distance_to(chosen, grow + feather)
-    return ((grow + feather + 1 - distance) / (feather + 1)).clamp(0, 1)
+def opacity(mask: Tensor, original: Tensor, grow: int, feather: int) -> Tensor:
+    """(B or 1, H, W) in [0, 1]: how much of the result shows."""
+    chosen = everywhere_if_empty(selected(fit_mask(mask, *original.shape[1:3], image="original"))).to(original.device)
+    return ((grow + feather + 1 - distance_to(chosen, grow + feather)) / (feather + 1)).clamp(0, 1)
 
 
 def check_partial(mask: Tensor) -> Tensor:

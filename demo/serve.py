@@ -28,7 +28,7 @@ def main() -> None:
         server.start(show_log=True)
         print(f"\nComfyUI with this pack: {server.url}   (Ctrl-C stops it)", flush=True)
         if options.demo:
-            print("Open Templates → comfyui-ace-editor → Start here. Find more toy pictures in Load Image.", flush=True)
+            print("Open Templates → comfyui-ace-editor → ACE Start here. Find more toy pictures in Load Image.", flush=True)
         sys.exit(server.process.wait())
     except KeyboardInterrupt:
         server.stop()

@@ -1,24 +1,29 @@
 """The pack's nodes, in menu order."""
 
+from contextlib import suppress
+from pathlib import Path
+
+import folder_paths
 from comfy_api.latest import ComfyAPI, ComfyExtension, io
 
 from ..ace_model.comfyui import register
+from ..starters import pictures
 from .encode import ConditionTokenizerNode, ImageIndicatorNode
-from .example import ExampleImageNode
 from .instruction import InstructionNode
 from .load import LoadModelNode, LoadTextEncoderNode
 from .masks import CropAroundMaskNode, KeepUntouchedNode, PadForOutpaintingNode
-from .plus import PlusCanvasNode, PlusConditioningNode, PlusCropNode
+from .plus import PlusCanvasNode, PlusConditioningNode, PlusCropNode, PlusTextEncodeNode
 from .sample import GuidanceNode, SamplerNode, SchedulerNode
-from .turn import ConditionUnitNode, LongContextUnitNode
+from .turn import ConditionUnitNode, LongContextUnitNode, PackConversationNode, UnpackConversationNode
 
 NODES = [
     LoadModelNode,
     LoadTextEncoderNode,
-    ExampleImageNode,
     InstructionNode,
     ConditionUnitNode,
     LongContextUnitNode,
+    PackConversationNode,
+    UnpackConversationNode,
     ConditionTokenizerNode,
     ImageIndicatorNode,
     SamplerNode,
@@ -30,6 +35,7 @@ NODES = [
     PlusCanvasNode,
     PlusConditioningNode,
     PlusCropNode,
+    PlusTextEncodeNode,
 ]
 
 
@@ -56,6 +62,8 @@ REPLACEMENTS = [
 class ACEEditorExtension(ComfyExtension):
     async def on_load(self):
         register()
+        with suppress(OSError):  # an input folder that cannot be written to: the workflows then open without pictures
+            pictures.install(Path(folder_paths.get_input_directory()))
         for replacement in REPLACEMENTS:
             await ComfyAPI().node_replacement.register(replacement)
 

@@ -19,11 +19,14 @@ class InstructionNode(io.ComfyNode):
                         "text.",
             search_aliases=["ACE prompt template", "ACE task", "instruction template", "phrasing"],
             inputs=[
-                io.Combo.Input("task", options=list(TASKS), tooltip="The kind of work, then the task."),
+                io.Combo.Input("task", options=list(TASKS),
+                               tooltip="The kind of work, then the task. (mask): connect a mask too. (experimental): no "
+                                       "published example shows that ACE learned it."),
                 io.Int.Input("phrasing", default=1, min=1, max=MOST,
                              tooltip="Which of the task's phrasings to use. If one does not work, try another."),
                 io.String.Input("what", default="", dynamic_prompts=False,
-                                tooltip="Fills the blank [what]: the subject, or the words to write."),
+                                tooltip="Fills the blank [what]: the subject, a caption of the picture you want, or the text "
+                                        "to write."),
                 io.String.Input("how", default="", dynamic_prompts=False,
                                 tooltip="Fills the blank [how], if the phrasing has one: what it should become or do."),
             ],

@@ -86,11 +86,12 @@ class KeepUntouchedNode(io.ComfyNode):
                         "grow plus feather stays exactly as it was.",
             search_aliases=["composite", "paste back", "stitch", "restore background", "blend inpaint"],
             inputs=[
-                io.Image.Input("original", tooltip="The whole picture before the edit."),
+                io.Image.Input("original", optional=True,
+                               tooltip="The whole picture before the edit. Not connected: the result passes through."),
                 io.Image.Input("result", tooltip="The edited picture. It is resized to fit."),
                 io.Mask.Input("mask", optional=True,
-                              tooltip="White = use the result. Connect the mask of the whole picture, not of the crop. With a "
-                                      "window you can leave it out: then the result fills the whole window."),
+                              tooltip="White = use the result. Connect the mask of the whole picture, not of the crop. Not "
+                                      "connected, or all black: everywhere, so the result passes through."),
                 io.Int.Input("feather", default=8, min=0, max=256,
                              tooltip="How many pixels result and original blend over, outside the grown mask."),
                 io.Int.Input("grow", default=8, min=0, max=256, optional=True,
@@ -104,5 +105,7 @@ class KeepUntouchedNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, original, result, feather, grow=8, mask=None, window=None) -> io.NodeOutput:
+    def execute(cls, result, feather, grow=8, original=None, mask=None, window=None) -> io.NodeOutput:
+        if original is None:
+            return io.NodeOutput(result)
         return io.NodeOutput(paste.paste(original, result, mask, grow, feather, window))

@@ -5,7 +5,7 @@ import logging
 from comfy_api.latest import io
 
 from ..ace_model import plus
-from ..ace_model.comfyui.plus import AUTO, WEIGHTS, conditioning
+from ..ace_model.comfyui.plus import AUTO, WEIGHTS, conditioning, encode_text
 from .masks import WindowType
 from .types import CATEGORY
 
@@ -27,11 +27,10 @@ class PlusCanvasNode(io.ComfyNode):
             search_aliases=["ACE plus", "ACE_Plus", "LCU++", "flux fill reference", "in-context canvas", "try-on",
                             "face swap"],
             inputs=[
-                io.Autogrow.Input("references", template=io.Autogrow.TemplateNames(
-                    io.Image.Input("reference", tooltip="A person, thing, garment or logo to use in the result."),
-                    names=REFERENCE_SLOTS, min=0), tooltip="Pictures of what to use in the result, left to right. "
-                                                           "A new slot appears when you connect one. A batch makes a "
-                                                           "batch of canvases."),
+                *(io.Image.Input(slot, optional=True,
+                                 tooltip="A person, thing, garment or logo to use in the result. References stand left to "
+                                         "right on the canvas. A batch makes a batch of canvases.")
+                  for slot in REFERENCE_SLOTS),
                 io.Image.Input("image", optional=True,
                                tooltip="The picture to edit. Not connected: a new picture is generated from the references. "
                                        "Alpha is dropped."),
@@ -50,7 +49,7 @@ class PlusCanvasNode(io.ComfyNode):
                                        "in the training of the full fine-tune (FFT)."),
                 io.Float.Input("fill_strength", default=1.0, min=0.0, max=1.0, step=0.05, round=0.01,
                                tooltip="How much the image is grayed out under the mask. 1: fully, to repaint (place, try on, "
-                                       "swap, replace). 0.5: for the local editing LoRA, which keeps the structure. 0: not "
+                                       "swap, replace). 0.5: half, for the local editing LoRA over a control map. 0: not "
                                        "at all, for the FFT with the image as a guide (upscale, recolor, depth, contour)."),
                 io.Int.Input("token_budget", default=plus.TOKEN_BUDGET, min=16, max=65536, step=16,
                              tooltip="The most tokens (16×16 pixels) the whole canvas may have; a larger one is shrunk. Try "
@@ -66,9 +65,14 @@ class PlusCanvasNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, width, height, reference_fit, fill_strength, token_budget, references=None, image=None,
-                mask=None) -> io.NodeOutput:
-        references = [each for each in (references or {}).values() if each is not None]
+    def execute(cls, width, height, reference_fit, fill_strength, token_budget, image=None, mask=None, **slots
+                ) -> io.NodeOutput:
+        slots = {name.rpartition(".")[2]: value for name, value in slots.items()}  # saved before 0.1.0: references.reference
+        unknown = slots.keys() - set(REFERENCE_SLOTS)
+        if unknown:
+            raise plus.PlusError(f"{', '.join(sorted(unknown))}: there is no such slot. A canvas takes at most "
+                                 f"{plus.MAX_REFERENCES} references, {REFERENCE_SLOTS[0]} to {REFERENCE_SLOTS[-1]}.")
+        references = [slots[slot] for slot in REFERENCE_SLOTS if slots.get(slot) is not None]
         keep_size = reference_fit == FITS[1]
         made = plus.make_canvas(references, image, mask, width, height, keep_size, fill_strength, token_budget)
         if image is not None and fill_strength == 1 and bool(plus.crop(made.mask, made.layout).all()):
@@ -90,8 +94,7 @@ class PlusConditioningNode(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The model that goes to the sampler: FLUX.1-Fill with a LoRA, or "
                                                 "ace_plus_fft. This node only checks it."),
-                io.Conditioning.Input("positive", tooltip="The instruction, from CLIP Text Encode and FluxGuidance "
-                                                          "(50)."),
+                io.Conditioning.Input("positive", tooltip="The instruction, from ACE++ Text Encode."),
                 io.Conditioning.Input("negative", tooltip="An empty text. With cfg 1 it has no effect."),
                 io.Vae.Input("vae", tooltip="The VAE of FLUX.1: ae.safetensors."),
                 io.Image.Input("canvas", tooltip="From ACE++ Canvas."),
@@ -142,3 +145,34 @@ class PlusCropNode(io.ComfyNode):
             raise plus.PlusError(f"{' and '.join(pasted)} moved from ACE++ Crop Result to ACE Keep Untouched: add that node, "
                                  "and connect image to its result, window to its window, and the original and mask to it.")
         return io.NodeOutput(plus.restore(image, layout), layout.window)
+
+
+class PlusTextEncodeNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="ACEEditorPlusTextEncode",
+            display_name="ACE++ Text Encode",
+            category=CATEGORY,
+            description="Encodes an instruction as ACE++ was trained to read it: image names are single words, T5 reads 512 "
+                        "tokens, and guidance is set.",
+            search_aliases=["ACE plus", "ACE_Plus", "clip text encode flux", "prompt", "instruction", "flux guidance",
+                            "image placeholder"],
+            inputs=[
+                io.Clip.Input("clip", tooltip="FLUX.1's: DualCLIPLoader with clip_l, t5xxl and type flux."),
+                io.String.Input("text", multiline=True, dynamic_prompts=False, placeholder="The item in {image} stands on a "
+                                                                                           "table …",
+                                tooltip="The instruction. {image}, {image1} to {image9}, {mask}, {ref_image}, {caption} and "
+                                        "<img> are single words to the model; everything else is plain text, brackets "
+                                        "and weights too. The authors' diffusers script numbers {image} 32100; their "
+                                        "training says 32101, and so does this node."),
+                io.Float.Input("guidance", default=50.0, min=0.0, max=100.0, step=0.1, round=0.01,
+                               tooltip="Distilled guidance; the authors use 50. No FluxGuidance is needed."),
+            ],
+            outputs=[io.Conditioning.Output(display_name="conditioning",
+                                            tooltip="For positive of ACE++ Conditioning.")],
+        )
+
+    @classmethod
+    def execute(cls, clip, text, guidance) -> io.NodeOutput:
+        return io.NodeOutput(encode_text(clip, text, guidance))

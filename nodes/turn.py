@@ -5,10 +5,18 @@ from comfy_api.latest import io
 from ..ace_model.images import ImageError
 from ..ace_model.lcu import DEFAULT_ROUNDS, MAX_IMAGES, ConditionUnit, LCUError, LongContextUnit, name_image, placeholder
 from ..ace_model.masks import fit_mask
-from .types import CATEGORY, ConditionUnitType, LongContextUnitType
+from .types import CATEGORY, ConditionUnitType, Conversation, ConversationType, LongContextUnitType
 
 IMAGE_SLOTS = [placeholder(i).strip("{}") for i in range(MAX_IMAGES)]  # image, image1, … image8
 MASK_SLOTS = [slot.replace("image", "mask") for slot in IMAGE_SLOTS]
+
+
+def picture_slots(number: int) -> tuple:
+    """A picture and its mask, side by side: fixed slots, so that pulling one out moves no other."""
+    image, mask, name = IMAGE_SLOTS[number], MASK_SLOTS[number], placeholder(number)
+    return (io.Image.Input(image, optional=True, tooltip=f"The picture that the instruction calls {name}."),
+            io.Mask.Input(mask, optional=True,
+                          tooltip=f"Where to edit {name}: white. Nothing connected, or all black: everywhere."))
 
 
 class ConditionUnitNode(io.ComfyNode):
@@ -27,13 +35,7 @@ class ConditionUnitNode(io.ComfyNode):
                                 tooltip="What to do. {image} is the picture in slot image, {image1} the one in slot image1, "
                                         "and so on. {previous.image} is the picture of the turn before, {previous2.image1} "
                                         "the second picture two turns back."),
-                io.Autogrow.Input("images", template=io.Autogrow.TemplateNames(
-                    io.Image.Input("image", tooltip="One picture. Use the slot's name in the instruction."),
-                    names=IMAGE_SLOTS, min=0), tooltip="The pictures for the instruction. A new slot appears when you "
-                                                       "connect one. Not connected: text to image."),
-                io.Autogrow.Input("masks", template=io.Autogrow.TemplateNames(
-                    io.Mask.Input("mask", tooltip="White = edit here. Not connected, or all black: everywhere."),
-                    names=MASK_SLOTS, min=0), tooltip="mask is for image, mask1 for image1, and so on."),
+                *(slot for i in range(MAX_IMAGES) for slot in picture_slots(i)),
                 io.Boolean.Input("blank_masked", default=False,
                                  tooltip="Hides the pixels under the masks from the model, for inpainting, outpainting and "
                                          "try-on. Needs a mask."),
@@ -46,13 +48,15 @@ class ConditionUnitNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, instruction, blank_masked, name_image, images=None, masks=None, **unknown) -> io.NodeOutput:
-        if unknown:  # a tenth image comes in here: ComfyUI passes on slots that the node does not have
+    def execute(cls, instruction, blank_masked, name_image, **slots) -> io.NodeOutput:
+        slots = {name.rpartition(".")[2]: value for name, value in slots.items()}  # saved before 0.1.0: images.image1, …
+        unknown = slots.keys() - {*IMAGE_SLOTS, *MASK_SLOTS}
+        if unknown:  # ComfyUI passes on what a graph names, whether the node has such a slot or not
             raise LCUError(f"{', '.join(sorted(unknown))} is not a slot: ACE takes at most {MAX_IMAGES} images in one turn, in "
                            f"{IMAGE_SLOTS[0]} to {IMAGE_SLOTS[-1]}, with masks in {MASK_SLOTS[0]} to {MASK_SLOTS[-1]}. "
                            "Disconnect the others.")
-        images, masks = one_each(images, IMAGE_SLOTS), one_each(masks, MASK_SLOTS)
-        return io.NodeOutput(condition_unit(instruction, images, masks, blank_masked, name_image))
+        return io.NodeOutput(condition_unit(instruction, one_each(slots, IMAGE_SLOTS), one_each(slots, MASK_SLOTS),
+                                            blank_masked, name_image))
 
 
 class LongContextUnitNode(io.ComfyNode):
@@ -83,6 +87,52 @@ class LongContextUnitNode(io.ComfyNode):
         return io.NodeOutput((history or LongContextUnit()).then(unit, max_rounds))
 
 
+class PackConversationNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="ACEEditorPackConversation",
+            display_name="ACE Pack Conversation",
+            category=CATEGORY,
+            description="Puts a turn's answer, the conversation so far and its models on one wire, for the next turn.",
+            search_aliases=["ACE chat", "multi-turn", "conversation"],
+            inputs=[
+                io.Image.Input("image", tooltip="The answer of this turn, from VAE Decode or ACE Keep Untouched."),
+                LongContextUnitType.Input("lcu", tooltip="This turn and those before it, from ACE Long-context Unit."),
+                io.Model.Input("model", tooltip="The model that made the answer, LoRAs included."),
+                io.Clip.Input("clip", tooltip="Its text encoder."),
+                io.Vae.Input("vae", tooltip="Its VAE."),
+            ],
+            outputs=[ConversationType.Output(display_name="conversation", tooltip="For the next turn.")],
+        )
+
+    @classmethod
+    def execute(cls, image, lcu, model, clip, vae) -> io.NodeOutput:
+        return io.NodeOutput(Conversation(image, lcu, model, clip, vae))
+
+
+class UnpackConversationNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="ACEEditorUnpackConversation",
+            display_name="ACE Unpack Conversation",
+            category=CATEGORY,
+            description="Takes the last answer, the history and the models back off the wire.",
+            search_aliases=["ACE chat", "multi-turn", "conversation"],
+            inputs=[ConversationType.Input("conversation", tooltip="From the turn before.")],
+            outputs=[io.Image.Output(display_name="image", tooltip="The last answer."),
+                     LongContextUnitType.Output(display_name="history", tooltip="For ACE Long-context Unit."),
+                     io.Model.Output(display_name="model", tooltip="The model, with the LoRAs it had."),
+                     io.Clip.Output(display_name="clip", tooltip="Its text encoder."),
+                     io.Vae.Output(display_name="vae", tooltip="Its VAE.")],
+        )
+
+    @classmethod
+    def execute(cls, conversation) -> io.NodeOutput:
+        return io.NodeOutput(*conversation)
+
+
 def condition_unit(instruction, images: list, masks: list, blank: bool, name: bool) -> ConditionUnit:
     """Slots → ConditionUnit. Slots must be filled in order, and a mask needs its image. Raises LCUError."""
     filled = [i for i, image in enumerate(images) if image is not None]
@@ -101,11 +151,11 @@ def condition_unit(instruction, images: list, masks: list, blank: bool, name: bo
     return ConditionUnit(instruction, images[:len(filled)], masks[:len(filled)], blank)
 
 
-def one_each(batches: dict | None, slots: list[str]) -> list:
+def one_each(batches: dict, slots: list[str]) -> list:
     """ComfyUI's batches of one → single pictures in slot order, None where nothing is connected. Raises ImageError."""
     out = []
     for slot in slots:
-        batch = (batches or {}).get(slot)
+        batch = batches.get(slot)
         if batch is not None and batch.ndim > 2:
             if len(batch) != 1:
                 raise ImageError(f"{slot} is a batch of {len(batch)} pictures, but this slot takes one: pick one with Get "

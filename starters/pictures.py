@@ -1,39 +1,61 @@
-"""Bundled pictures, each with a mask of something to edit. Sources and licenses: js/pictures/README.md."""
+"""Bundled pictures that the workflows open with, put into ComfyUI's input folder. Sources and licenses: pictures/README.md.
 
+A file `<name> mask.png` is the mask of `<name>`, white over something worth editing. Such a picture comes twice: plain, and
+with the mask as its alpha, as ComfyUI's mask editor writes masks, so that Load Image reads both.
+"""
+
+import os
 from pathlib import Path
 
-import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
-FOLDER = Path(__file__).resolve().parent.parent / "js" / "pictures"  # in js/, so that ComfyUI's page can show them too
-MASK_ENDING = " mask.png"
-
-
-class ExampleError(FileNotFoundError):
-    """A bundled picture that does not exist."""
+FOLDER = Path(__file__).with_name("pictures")
+MASK_ENDING = " mask"
 
 
 def names() -> list[str]:
-    """All pictures' file names, sorted."""
-    return sorted(path.name for kind in ("*.jpg", "*.png") for path in FOLDER.glob(kind)
-                  if not path.name.endswith(MASK_ENDING))
+    """All pictures, sorted: "cat", "coffee", …"""
+    return sorted(path.stem for path in FOLDER.glob("*.[jp][pn]g") if not path.stem.endswith(MASK_ENDING))
 
 
-def load(name: str) -> tuple[Tensor, Tensor]:
-    """image (1, H, W, 3) and mask (1, H, W), both in [0, 1]; the mask is black if the picture has none.
+def file_of(name: str, masked: bool = False) -> str:
+    """The file in ComfyUI's input folder. Not in a folder of its own: the page marks what lies deeper as missing.
 
-    Raises ExampleError, which names the picture and the way out.
+    Raises FileNotFoundError for a picture, or a mask, that there is not.
     """
-    if name not in names():
-        known = f"choose one of {', '.join(names())}" if names() else f"{FOLDER.name} is empty, so install the pack again"
-        raise ExampleError(f"there is no example picture “{name}”: {known}. For your own picture use Load Image.")
-    path = FOLDER / name
-    with Image.open(path) as file:
-        image = torch.from_numpy(np.array(file.convert("RGB"))).float() / 255
-    mask_path = path.with_name(path.stem + MASK_ENDING)
-    if not mask_path.is_file():
-        return image[None], torch.zeros(1, *image.shape[:2])
-    with Image.open(mask_path) as file:
-        return image[None], torch.from_numpy(np.array(file.convert("L")))[None].float() / 255
+    if name not in names() or masked and not mask_of(name).is_file():
+        known = ", ".join(names())
+        raise FileNotFoundError(f"there is no bundled picture {name!r}{' with a mask' * masked}: there are {known}.")
+    return f"ACE {name}{', masked' * masked}.png"
+
+
+def mask_of(name: str) -> Path:
+    return FOLDER / f"{name}{MASK_ENDING}.png"
+
+
+def load(name: str, masked: bool = False) -> Image.Image:
+    """RGB, or RGBA whose transparent part is the mask."""
+    with Image.open(next(FOLDER.glob(f"{name}.[jp][pn]g"))) as file:
+        image = file.convert("RGB")
+    if masked:
+        with Image.open(mask_of(name)) as file:
+            image.putalpha(file.convert("L").point(lambda value: 255 - value))
+    return image
+
+
+def install(folder: Path) -> list[str]:
+    """Write the pictures that `folder` lacks; returns their names. Files that are there stay as they are."""
+    written = []
+    wanted = [(name, False) for name in names()] + [(name, True) for name in names() if mask_of(name).is_file()]
+    for name, masked in wanted:
+        path = Path(folder) / file_of(name, masked)
+        if path.exists():
+            continue
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            load(name, masked).save(part, "PNG")
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+        written.append(path.name)
+    return written

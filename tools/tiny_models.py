@@ -13,7 +13,7 @@ from torch import Tensor
 from ace_model.config import ACEConfig
 from ace_model.dit import DiT
 from tools import tiny_flux
-from tools.gallery.models import CLIP_L, DIT, FLUX, FLUX_VAE, T5, VAE
+from tools.gallery.models import CLIP_L, DIT, DIT_1024, FLUX, FLUX_VAE, T5, VAE
 from tools.tiny_flux import randoms, t5
 
 TEXT_WIDTH = tiny_flux.TEXT_WIDTH  # one text encoder file serves both models, like the published one
@@ -23,7 +23,7 @@ ACE = ACEConfig(hidden_size=72, depth=2, num_heads=1, text_width=TEXT_WIDTH, mlp
 
 def write(models: Path) -> None:
     """models/…: every file that any workflow of the pack names."""
-    for model, tensors in ((DIT, ace()), (T5, t5()), (VAE, tiny_vae()), (CLIP_L, tiny_flux.clip_l()),
+    for model, tensors in ((DIT, ace()), (DIT_1024, ace()), (T5, t5()), (VAE, tiny_vae()), (CLIP_L, tiny_flux.clip_l()),
                            (FLUX, tiny_flux.flux(FLUX_INPUTS)), (FLUX_VAE, tiny_vae(16))):
         save(tensors, models / model.directory / model.name)
     for inputs, name in tiny_flux.NAMES.items():

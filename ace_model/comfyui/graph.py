@@ -19,8 +19,8 @@ def name(key: str, part: str) -> str:
 
 
 def node(kind: str, **inputs) -> dict:
-    """One node. Two underscores in an input's name stand for the dot of a growing slot."""
-    return {"class_type": kind, "inputs": {name.replace("__", "."): value for name, value in inputs.items()}}
+    """One node; inputs: values, or links."""
+    return {"class_type": kind, "inputs": inputs}
 
 
 def loaders(model: str, text_encoder: str, vae: str) -> Graph:
@@ -33,8 +33,8 @@ def loaders(model: str, text_encoder: str, vae: str) -> Graph:
 def condition_unit(instruction: str | Link, images: Sequence[Link] = (), masks: Mapping[int, Link] | None = None,
                    blank: bool = False, name_image: bool = False) -> dict:
     """The turn's node. images: in the order of their names `{image}`, `{image1}`, …; masks: by image number."""
-    slots = {f"images__image{i or ''}": list(link) for i, link in enumerate(images)}
-    slots |= {f"masks__mask{i or ''}": list(link) for i, link in (masks or {}).items()}
+    slots = {f"image{i or ''}": list(link) for i, link in enumerate(images)}
+    slots |= {f"mask{i or ''}": list(link) for i, link in (masks or {}).items()}
     return node("ACEEditorConditionUnit", instruction=instruction, blank_masked=blank, name_image=name_image, **slots)
 
 

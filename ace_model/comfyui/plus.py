@@ -11,13 +11,16 @@ import comfy.lora
 import comfy.model_base
 import comfy.model_management
 import comfy.supported_models
+import comfy.text_encoders.flux
 import node_helpers
 import torch
 from einops import rearrange
 from torch import Tensor
 
+from .. import plus_text
 from ..images import TOKEN
 from ..plus import PlusError, split
+from ..text import clean
 from .conditioning import check_vae
 
 LATENT = 16  # channels of Flux's VAE
@@ -126,3 +129,39 @@ def check_canvas(canvas: Tensor, mask: Tensor) -> None:
     if mask.shape != canvas.shape[:3]:
         raise PlusError(f"mask is {' × '.join(map(str, mask.shape))}, but canvas is {' × '.join(map(str, canvas.shape[:3]))} "
                         "(batch, height, width): connect mask of the same ACE++ Canvas, not the painted mask.")
+
+
+def encode_text(clip, text: str, guidance: float) -> list:
+    """CONDITIONING of an instruction as ACE++ was trained to read it: T5 features (1, 512, width), CLIP-L's pooled output,
+    and the distilled guidance. Raises PlusError."""
+    t5, clip_l = tokenizers_of(clip)
+    text = clean(text)
+    ids, cut = plus_text.fit(plus_text.tokens(text, lambda piece: t5(piece)["input_ids"]), plus_text.T5_LENGTH,
+                             plus_text.T5_END, plus_text.T5_PAD)
+    if cut:
+        logging.warning("ACE Editor: the text of ACE++ Text Encode has %d tokens, %d are read. This part is cut off: %s",
+                        len(ids) + len(cut), len(ids), plus_text.spell(cut, t5.decode))
+    # The authors hand the same text to both encoders, the names in it as well; CLIP-L has no tokens for them and reads
+    # brace, word, brace. Both read their padding: no attention mask.
+    pooled = clip_l(text)["input_ids"]
+    end = pooled[-1]
+    pooled, _ = plus_text.fit(pooled, plus_text.CLIP_LENGTH, end, end)
+    tokens = {"t5xxl": [[(one, 1.0) for one in ids]], "l": [[(one, 1.0) for one in pooled]]}
+    return clip.encode_from_tokens_scheduled(tokens, add_dict={"guidance": guidance})
+
+
+def tokenizers_of(clip) -> tuple:
+    """transformers' tokenizers of T5 and CLIP-L in a Flux CLIP. Raises PlusError for any other."""
+    advice = "Use DualCLIPLoader with clip_l.safetensors, a t5xxl file and type flux."
+    if clip is None:
+        raise PlusError(f"clip is empty: the checkpoint has no text encoder. {advice}")
+    model = clip.cond_stage_model
+    if not isinstance(model, comfy.text_encoders.flux.FluxClipModel):
+        lacks = [label for name, label in (("t5xxl", "T5-XXL"), ("clip_l", "CLIP-L")) if getattr(model, name, None) is None]
+        reason = f"has no {' and no '.join(lacks)}" if lacks else "is no text encoder of Flux"
+        raise PlusError(f"clip {reason} (found {type(model).__name__}). {advice}")
+    rows = model.t5xxl.transformer.get_input_embeddings().weight.shape[0]
+    if rows != plus_text.ROWS:
+        raise PlusError(f"the T5 in clip knows {rows} words, ACE++ needs T5 v1.1's {plus_text.ROWS}: image names are words "
+                        f"{plus_text.FIRST} and up. {advice}")
+    return clip.tokenizer.t5xxl.tokenizer, clip.tokenizer.clip_l.tokenizer

@@ -213,7 +213,7 @@ def answer_own_picture(server: ComfyServer, files: InputFiles, args: argparse.Na
     given = own_picture.load(args.image)
     graph = demo_loaders() | request("own", (Turn(args.instruction),), files, sampling)
     graph["given"] = node("LoadImage", image=files.save(given))
-    graph["own unit 0"]["inputs"] |= {"images.image": ["given", 0], "name_image": True}
+    graph["own unit 0"]["inputs"] |= {"image": ["given", 0], "name_image": True}
     graph["own tokens"]["inputs"] |= {"width": 0, "height": 0}  # as large as the picture
     began = time.monotonic()
     outputs = server.run(graph)

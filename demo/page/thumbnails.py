@@ -21,25 +21,20 @@ from ..world.tasks.base import ANALYSIS, CONTROL, ELEMENT, GENERATION, LAYER, MU
 from ..world.tasks.batch import mask_of
 
 CASES: dict[str, tuple[str, str, int]] = {  # title: (task, subtask, seed)
-    "Text to image": (GENERATION, "text to image", 5),
-    "Start here": (SEMANTIC, "colour", 3), "Image analysis": (ANALYSIS, "depth", 2),
-    "Controllable generation": (CONTROL, "from edge", 4), "Face edit": (SEMANTIC, "expression", 2),
-    "General edit": (SEMANTIC, "background", 8), "Style from a second image": (SEMANTIC, "style of a picture", 3),
-    "Add an object": (ELEMENT, "add object", 4), "Remove an object": (ELEMENT, "remove object", 1),
-    "Replace an object": (ELEMENT, "replace object", 6), "Write text": (ELEMENT, "add text", 2),
-    "Remove text": (ELEMENT, "remove text", 3), "Inpainting": (REPAINTING, "inpainting", 21),
-    "Inpaint a detail of a large picture": (REPAINTING, "inpainting", 31), "Outpainting": (REPAINTING, "outpainting", 3),
-    "Fuse layers": (LAYER, "fuse layers", 2), "Split layers": (LAYER, "split object", 4),
-    "Reference generation": (REFERENCE, "multi-reference", 3), "Try-on": (REFERENCE, "try-on", 2),
-    "Conversation in three turns": (MULTI_TURN, "colour of earlier", 5), "Refine with FLUX": (CONTROL, "deblur", 3),
+    "ACE Start here": (SEMANTIC, "colour", 3), "ACE Text to image": (GENERATION, "text to image", 5),
+    "ACE Edit": (SEMANTIC, "background", 8), "ACE Face edit": (SEMANTIC, "expression", 2),
+    "ACE Style from a picture": (SEMANTIC, "style of a picture", 3), "ACE Analysis": (ANALYSIS, "depth", 2),
+    "ACE Controllable generation": (CONTROL, "from edge", 4), "ACE Add or replace an object": (ELEMENT, "add object", 4),
+    "ACE Remove an object": (ELEMENT, "remove object", 1), "ACE Text in pictures": (ELEMENT, "add text", 2),
+    "ACE Inpaint": (REPAINTING, "inpainting", 21), "ACE Outpaint": (REPAINTING, "outpainting", 3),
+    "ACE Detail of a large photograph": (REPAINTING, "inpainting", 31), "ACE Fuse layers": (LAYER, "fuse layers", 2),
+    "ACE Reference": (REFERENCE, "multi-reference", 3), "ACE Try-on": (REFERENCE, "try-on", 2),
+    "ACE Conversation": (MULTI_TURN, "colour of earlier", 5), "ACE Step by step": (ELEMENT, "remove object", 4),
+    "ACE Refine with FLUX": (CONTROL, "deblur", 3),
     "ACE++ Portrait": (REFERENCE, "face", 2), "ACE++ Subject": (REFERENCE, "subject in a setting", 3),
-    "ACE++ Place an object": (LAYER, "fuse layers", 7), "ACE++ Logo": (ELEMENT, "add text", 5),
-    "ACE++ Try-on": (REFERENCE, "try-on", 4), "ACE++ Try-on with Redux": (REFERENCE, "try-on", 9),
-    "ACE++ Face swap": (REFERENCE, "face", 6), "ACE++ Several references": (REFERENCE, "multi-reference", 8),
-    "ACE++ Local editing": (SEMANTIC, "colour", 7), "ACE++ Regional repaint": (REPAINTING, "inpainting", 6),
-    "ACE++ Super-resolution": (CONTROL, "deblur", 9), "ACE++ Recolour": (CONTROL, "colourise", 2),
-    "ACE++ Depth-guided": (CONTROL, "from depth", 3), "ACE++ Contour-guided": (CONTROL, "from contour", 5),
-    "ACE++ in a conversation": (MULTI_TURN, "the same again", 4),
+    "ACE++ Place an object": (LAYER, "fuse layers", 7), "ACE++ Try-on": (REFERENCE, "try-on", 4),
+    "ACE++ Face swap": (REFERENCE, "face", 6), "ACE++ Local edit": (SEMANTIC, "colour", 7),
+    "ACE++ Upscale": (CONTROL, "deblur", 9), "ACE++ Follow contours": (CONTROL, "from contour", 5),
 }
 SIDE, LARGE, EDGE = 480, 264, 10  # pixels of the whole, of a picture, of the margin
 GROUND, INK, MASK = (30, 32, 38), (245, 179, 1), (255, 0, 200)

@@ -17,24 +17,24 @@ from tools.gallery.models import DEMO_DIT, DEMO_T5, DEMO_VAE, DIT, T5, VAE
 
 from ..requests import InputFiles, Sampling
 from ..world.scenes import SIZE, Figure, Picture, Scene, Thing, image_of, render, to_image
-from ..world.scenes.world import STUDIO, Face
+from ..world.scenes.world import Face
 from ..world.tasks import Region, Sample, Turn
 from ..world.tasks.batch import mask_of
 from ..world.tasks.editing import EXPRESSIONS, express, recolour
 from .thumbnails import case
 
 FILES = {DIT.name: DEMO_DIT, T5.name: DEMO_T5, VAE.name: DEMO_VAE}
-UNLOADED = ("Refine with FLUX", "ACE++")  # titles that begin so need FLUX, which no demo file stands in for
+UNLOADED = ("ACE Refine", "ACE++")  # titles that begin so need FLUX, which no demo file stands in for
 REST = Thing("circle", "blue", "striped", "small", "top right")
-TOY = Scene("meadow", "day", (Thing("star", "red", "plain", "big", "bottom left"), REST))  # js/pictures/toy scene.png
-TOY_FIGURE = Scene("beach", "day", figure=Figure(1, "green", "dotted", "out", "apart"))  # js/pictures/toy figure.png
+TOY = Scene("meadow", "day", (Thing("star", "red", "plain", "big", "bottom left"), REST))  # starters/pictures/toy scene.png
+TOY_FIGURE = Scene("beach", "day", figure=Figure(1, "green", "dotted", "out", "apart"))  # starters/pictures/toy figure.png
 
 
 @dataclass(frozen=True)
 class Toy:
     """One case for a workflow.
 
-    pictures: what its example images become, each with what to edit · instructions: of its condition units, in order ·
+    pictures: what its loaded images become, each with what to edit · instructions: of its condition units, in order ·
     steps: what its saved pictures answer, in order · settings: further widgets, {node type: {widget: value}} ·
     window: the part of a larger saved picture that is judged · conversation: every step is about the answer before.
     """
@@ -93,8 +93,7 @@ def start_here() -> Toy:
 
 
 def analysis() -> Toy:
-    return steps(TOY_FIGURE, *(("visual analysis", f"{name} of {{image}}", Picture(TOY_FIGURE, view)) for name, view in (
-        ("depth map", "depth"), ("edge map", "edge"), ("segmentation map", "segmentation"), ("pose map", "pose"))))
+    return steps(TOY_FIGURE, ("visual analysis", "depth map of {image}", Picture(TOY_FIGURE, "depth")))
 
 
 def controllable() -> Toy:
@@ -104,18 +103,14 @@ def controllable() -> Toy:
     return replace(made, instructions=("edge map of {image}", *made.instructions))
 
 
-def split_layers() -> Toy:
-    scene = Scene("meadow", "day", (Thing("square", "orange", "plain", "big", "bottom right"),))
-    return steps(scene, ("layer editing", "cut out the square from {image}", Scene(STUDIO, "day", scene.things)),
-                 ("layer editing", "extract the background of {image}", scene.but(things=())))
-
-
 def conversation() -> Toy:
+    """Three turns, of which the workflow saves the first and the last."""
     purple = TOY.change(0, colour="purple")
-    return steps(TOY, ("semantic editing", "make the red star in {image} purple", purple),
+    made = steps(TOY, ("semantic editing", "make the red star in {image} purple", purple),
                  ("multi-turn", "show {image} at night", purple.but(light="night")),
                  ("multi-turn", "undo the first change but keep the rest", TOY.but(light="night")),
                  conversation=True)
+    return replace(made, steps=made.steps[::2])
 
 
 def face_edit() -> Toy:
@@ -141,7 +136,7 @@ def detail() -> Toy:
     text = "make the star in {image} purple"
     return Toy(((large, Region(hole)),), (text,), (asked("semantic editing", text, [scenes[1]],
                                                          scenes[1].change(0, colour="purple")),),
-               {"ImageScaleBy": {"scale_by": 1.0}, "ACEEditorCropAroundMask": {"margin": 0.0, "min_size": SIZE},
+               {"ACEEditorCropAroundMask": {"margin": 0.0, "min_size": SIZE},
                 "ACEEditorKeepUntouched": {"feather": 0, "grow": 0}}, window=hole)
 
 
@@ -154,9 +149,9 @@ def outpainting() -> Toy:
                {"ACEEditorPadForOutpainting": dict.fromkeys(("left", "top", "right", "bottom"), 0.5)})
 
 
-OWN = {"Start here": start_here, "Image analysis": analysis, "Controllable generation": controllable,
-       "Split layers": split_layers, "Conversation in three turns": conversation, "Face edit": face_edit,
-       "General edit": general_edit, "Inpaint a detail of a large picture": detail, "Outpainting": outpainting}
+OWN = {"ACE Start here": start_here, "ACE Analysis": analysis, "ACE Controllable generation": controllable,
+       "ACE Conversation": conversation, "ACE Face edit": face_edit, "ACE Edit": general_edit,
+       "ACE Detail of a large photograph": detail, "ACE Outpaint": outpainting}
 
 
 def toy_graph(title: str, case: Toy, files: InputFiles, sampling: Sampling) -> tuple[dict, list[str]]:
@@ -166,7 +161,7 @@ def toy_graph(title: str, case: Toy, files: InputFiles, sampling: Sampling) -> t
     for key, one in graph.items():
         kind, inputs = one["class_type"], one["inputs"]
         inputs |= {name: FILES[value] for name, value in inputs.items() if isinstance(value, str) and value in FILES}
-        if kind == "ACEEditorExampleImage":
+        if kind == "LoadImage":
             graph[key] = node("LoadImage", image=files.save(with_mask(*next(pictures))))
         elif kind == "ACEEditorConditionUnit":
             inputs["instruction"] = next(instructions)

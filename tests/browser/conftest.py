@@ -3,12 +3,19 @@
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
 
 import pytest
 
 from tools import tiny_models
-from tools.browser import BrowserError, find_browser, open_page
+from tools.browser import BrowserError, find_browser, open_browser, open_page
 from tools.comfy_server import ComfyServer
+from tools.gallery.graph import ROOT
+
+NEWER = "1.58.1"  # the frontend that the next ComfyUI brings; the other one is the environment's own
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,10 +44,51 @@ def server(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def session(server):
-    """One page for all tests: opening it takes longer than most of them."""
-    with open_page(server.url, width=1400, height=900) as page:
+def newer_server(tmp_path_factory):
+    """The same ComfyUI with a newer frontend."""
+    base = tmp_path_factory.mktemp("comfyui_newer_frontend")
+    tiny_models.write(base / "models")
+    with ComfyServer(base, extra_args=["--use-pytorch-cross-attention", "--front-end-root", str(frontend(NEWER))]) as server:
+        yield server
+
+
+def frontend(version: str) -> Path:
+    """The unpacked frontend of a version, fetched once into .dev/."""
+    folder = ROOT / ".dev" / f"frontend-{version}"
+    if not folder.is_dir():
+        folder.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as part:
+            command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", part,
+                       f"comfyui-frontend-package=={version}"]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                pytest.fail(f"cannot fetch ComfyUI's frontend {version}: {done.stderr.strip()[-300:]}", pytrace=False)
+            with zipfile.ZipFile(next(Path(part).glob("*.whl"))) as wheel:
+                wheel.extractall(Path(part) / "unpacked")
+            (Path(part) / "unpacked").rename(folder)
+    return folder / "comfyui_frontend_package/static"
+
+
+@pytest.fixture(scope="session")
+def chromium(browser):
+    with open_browser() as chromium:
+        yield chromium
+
+
+@pytest.fixture(scope="session")
+def session(server, chromium):
+    """One page for most tests: opening it takes longer than most of them."""
+    with open_page(server.url, width=1400, height=900, browser=chromium) as page:
         yield page
+
+
+@pytest.fixture(scope="module", params=["own", NEWER], ids=["own frontend", f"frontend {NEWER}"])
+def frontends(request, chromium):
+    """(page as large as a usual window, its server), once per frontend."""
+    server = request.getfixturevalue("server" if request.param == "own" else "newer_server")
+    with open_page(server.url, width=1600, height=1000, browser=chromium) as page:
+        yield page, server
+        page.nodes_2(False)  # the server remembers it
 
 
 @pytest.fixture(scope="module")

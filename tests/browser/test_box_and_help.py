@@ -1,53 +1,60 @@
-"""The blueprint "ACE Edit" is in the node library and runs; help pages and Chinese names show."""
+"""Boxes are found in the node library by what a user searches for, one edits a picture; help pages and Chinese names show."""
 
 import time
 
 import pytest
 
+from starters.pictures import file_of
+from tools.gallery.descriptions.boxes import BOXES
 from tools.gallery.help import DOCS, definitions
 from tools.gallery.models import DIT, T5, VAE
 
-WIRE = """([dit, t5, vae]) => {
-    const box = app.graph._nodes.find(node => node.isSubgraphNode?.())
-    const add = (type, value) => {
-        const node = LiteGraph.createNode(type)
-        app.graph.add(node)
-        if (value) node.widgets[0].value = value
-        return node
-    }
-    const connect = (node, output, target, input) =>
-        node.connect(output, target, target.inputs.findIndex(slot => slot.name === input))
-    connect(add('ACEEditorLoadModel', dit), 0, box, 'model')
-    connect(add('ACEEditorLoadTextEncoder', t5), 0, box, 'clip')
-    connect(add('VAELoader', vae), 0, box, 'vae')
-    const picture = add('ACEEditorExampleImage', 'toy scene.png')
-    connect(picture, 0, box, 'image')
-    connect(picture, 1, box, 'mask')
-    box.widgets.find(widget => widget.name === 'instruction').value = 'make the star in {image} green'
-    box.widgets.find(widget => widget.name === 'steps').value = 2
-    connect(box, 0, add('SaveImage'), 'images')
-}"""
+EDIT = "Image Edit (ACE)"
+OURS = {box.title for box in BOXES} | {about["display_name"] for about in definitions("en").values()}
+TERMS = ("edit image", "image editing", "inpaint", "outpaint", "remove object", "style transfer", "chat edit", "multi-turn")
 
 
-def test_the_box_is_found_and_runs(page, server):
-    tab = page.tab
-    tab.evaluate("() => app.graph.clear()")
-    tab.get_by_label("Node Library (n)").click()
-    tab.get_by_placeholder("Search...", exact=True).first.fill("ACE Edit")
-    tab.get_by_text("ACE Edit", exact=True).first.click()
-    tab.mouse.move(1000, 500)  # the box hangs on the pointer until it is put down
-    tab.mouse.click(1000, 500)
-    tab.wait_for_function("() => app.graph._nodes.some(node => node.isSubgraphNode?.())")
-    tab.evaluate(WIRE, [DIT.name, T5.name, VAE.name])
-    before = len(server._get("/history"))
-    tab.get_by_test_id("queue-button").click()
-    deadline = time.monotonic() + 120
-    while len(history := server._get("/history")) == before:
+@pytest.mark.parametrize("term", TERMS)
+def test_the_node_library_finds_us(page, term):
+    assert OURS & set(page.search_library(term))
+
+
+@pytest.fixture
+def canvas(page):
+    """An empty graph, seen at its own size."""
+    page.tab.evaluate("() => { app.graph.clear(); Object.assign(app.canvas.ds, {scale: 1, offset: [0, 0]}) }")
+    return page
+
+
+def test_own_picture_edited_from_an_empty_canvas(canvas, server):
+    """The box and two of core's nodes, with two links: no more than core's own editing templates take."""
+    page, picture = canvas, file_of("toy scene")
+    page.place("Load Image", 450, 200)
+    page.place(EDIT, 760, 200)
+    page.place("Save Image", 1180, 200)
+    page.drag_link("Load Image", "IMAGE", EDIT, "image")
+    page.drag_link(EDIT, "image", "Save Image", "images")
+    assert page.counts() == (3, 2)
+    page.set_widget("Load Image", "image", picture)
+    page.set_widget(EDIT, "instruction", "make the red star in {image} green")
+    for name, file in (("model_name", DIT), ("text_encoder_name", T5), ("vae_name", VAE)):
+        page.set_widget(EDIT, name, file.name)
+    entry = submitted(page, server)
+    assert entry["status"]["status_str"] == "success" and any("images" in out for out in entry["outputs"].values())
+    loaded = [node["inputs"]["image"] for node in entry["prompt"][2].values() if node["class_type"] == "LoadImage"]
+    assert loaded == [picture]
+    assert page.errors == []
+
+
+def submitted(page, server, seconds: float = 120) -> dict:
+    """Press Run; the history's entry of what the page submitted."""
+    before = set(server._get("/history"))
+    page.tab.get_by_test_id("queue-button").click()
+    deadline = time.monotonic() + seconds
+    while not (new := server._get("/history").keys() - before):
         assert time.monotonic() < deadline, "the page submitted nothing"
         time.sleep(0.1)
-    entry = list(history.values())[-1]
-    assert entry["status"]["status_str"] == "success" and any("images" in out for out in entry["outputs"].values())
-    assert page.errors == []
+    return server._get("/history")[new.pop()]
 
 
 @pytest.mark.parametrize("name", definitions("en"))

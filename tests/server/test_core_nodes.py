@@ -87,7 +87,7 @@ def test_reference_latent_is_one_more_image(run, plain):
         **graphs.ace_sampler(guidance=1.0)}
     graph["latent"]["inputs"] |= {"positive": ["positive", 0], "negative": ["negative", 0]}
     twice = graphs.edit([("{image} make it blue", ["a.png"], {})]) | graphs.ace_sampler(guidance=1.0)
-    twice["unit0"]["inputs"]["images.image1"] = ["load a.png", 0]
+    twice["unit0"]["inputs"]["image1"] = ["load a.png", 0]
     assert torch.allclose(run(graph), run(twice), rtol=1e-4, atol=1e-4)
 
 

@@ -112,7 +112,7 @@ def test_demo_writes_its_page(tmp_path):
     assert done.returncode == 0, done.stderr
     html = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "index.html" in done.stdout.splitlines()[-1]
-    for words in ("toy world", "huggingface.co/scepter-studio", "Start here", "Conversation in three turns", "Photograph 5",
+    for words in ("toy world", "huggingface.co/scepter-studio", "ACE Start here", "ACE Conversation", "Photograph 5",
                   *TASKS, "exact answer"):
         assert words in html
     assert html.count("<img") == len(list((tmp_path / "pictures").glob("*.png"))) > 150

@@ -26,25 +26,25 @@ def test_instruction_names_an_absent_image(server):
 
 def test_gap_between_images(server):
     graph = graphs.edit()
-    graph["unit0"]["inputs"]["images.image2"] = ["load a.png", 0]
+    graph["unit0"]["inputs"]["image2"] = ["load a.png", 0]
     fails(server, graph, "ACEEditorConditionUnit", "image2 is connected, but image1 is not")
 
 
 def test_mask_without_image(server):
     graph = graphs.edit() | graphs.mask()
-    graph["unit0"]["inputs"]["masks.mask1"] = ["mask mask.png", 0]
+    graph["unit0"]["inputs"]["mask1"] = ["mask mask.png", 0]
     fails(server, graph, "ACEEditorConditionUnit", "mask1 is connected, but image1 is not")
 
 
 def test_ten_images(server):
     graph = graphs.edit([("{image} make it blue", ["a.png"], {})])
-    graph["unit0"]["inputs"] |= {f"images.image{i}": ["load a.png", 0] for i in range(1, 10)}
-    fails(server, graph, "ACEEditorConditionUnit", r"images.image9 is not a slot: ACE takes at most 9 images in one turn")
+    graph["unit0"]["inputs"] |= {f"image{i}": ["load a.png", 0] for i in range(1, 10)}
+    fails(server, graph, "ACEEditorConditionUnit", r"image9 is not a slot: ACE takes at most 9 images in one turn")
 
 
 def test_history_and_current_over_nine(server):
     graph = graphs.edit([("{image}", ["a.png"], {}), ("{image}", ["b.png"], {})])
-    graph["unit0"]["inputs"] |= {f"images.image{i}": ["load a.png", 0] for i in range(1, 9)}
+    graph["unit0"]["inputs"] |= {f"image{i}": ["load a.png", 0] for i in range(1, 9)}
     fails(server, graph, "ACEEditorLongContextUnit",
           r"10 images in 2 turns \(9, 1\).*set max_rounds to 0 to forget the oldest 9 images, or disconnect 1 image")
 
@@ -153,14 +153,14 @@ def test_latent_that_cannot_be_cut_into_patches(server):
 def test_alpha_is_dropped(run):
     graph = graphs.edit() | graphs.mask()
     graph["rgba"] = graphs.node("JoinImageWithAlpha", image=["load a.png", 0], alpha=["mask mask.png", 0])
-    graph["unit0"]["inputs"]["images.image"] = ["rgba", 0]
+    graph["unit0"]["inputs"]["image"] = ["rgba", 0]
     assert torch.equal(run(graph), run(graphs.edit()))
 
 
 def test_batch_where_one_picture_is_meant(server):
     graph = graphs.edit()
     graph["batch"] = graphs.node("RepeatImageBatch", image=["load a.png", 0], amount=3)
-    graph["unit0"]["inputs"]["images.image"] = ["batch", 0]
+    graph["unit0"]["inputs"]["image"] = ["batch", 0]
     fails(server, graph, "ACEEditorConditionUnit", "image is a batch of 3 pictures, but this slot takes one: pick one")
 
 
@@ -172,7 +172,7 @@ def test_not_a_number(server, base, tiny):
     graph |= {"broken": graphs.node("VAELoader", vae_name="broken.safetensors"),
               "encode": graphs.node("VAEEncode", pixels=["load a.png", 0], vae=["vae", 0]),
               "nan": graphs.node("VAEDecode", samples=["encode", 0], vae=["broken", 0])}
-    graph["unit0"]["inputs"]["images.image"] = ["nan", 0]
+    graph["unit0"]["inputs"]["image"] = ["nan", 0]
     fails(server, graph, "ACEEditorConditionUnit", "image contains values that are not numbers")
 
 

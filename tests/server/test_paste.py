@@ -26,9 +26,9 @@ def pasted(server, title, picture: Image.Image, mask: Image.Image | None = None)
     picture.save(server.base / "input" / "given.png")
     graph = api_graph(workflows()[title](title))
     (kept,) = (key for key, one in graph.items() if one["class_type"] == "ACEEditorKeepUntouched")
-    for key, one in graph.items():
-        if one["class_type"] == "ACEEditorExampleImage":
-            graph[key] = node("LoadImage", image="given.png")
+    for one in graph.values():
+        if one["class_type"] == "LoadImage":
+            one["inputs"]["image"] = "given.png"
         if one["class_type"] == "ACEEditorPadForOutpainting":
             del one["inputs"]["model"]  # there is none here
     graph |= {"size": node("GetImageSize", image=graph[kept]["inputs"]["original"]),
@@ -47,7 +47,7 @@ def reachable(graph: dict, key: str) -> set[str]:
 
 def test_outpainting_has_no_dark_ring(server):
     """A flat picture of 256 pixels with a quarter of room around it."""
-    levels = pasted(server, "Outpainting", Image.new("RGB", (256, 256), (GROUND,) * 3))
+    levels = pasted(server, "ACE Outpaint", Image.new("RGB", (256, 256), (GROUND,) * 3))
     assert levels.shape == (384, 384)
     ring = np.concatenate([levels[63, 63:321], levels[320, 63:321], levels[63:321, 63], levels[63:321, 320]])
     assert np.abs(ring - MADE).max() <= 1, "just outside the picture it is the answer"
@@ -58,7 +58,7 @@ def test_outpainting_has_no_dark_ring(server):
 def test_a_stroke_of_four_pixels_is_all_answer(server):
     mask = Image.new("L", (256, 256))
     ImageDraw.Draw(mask).rectangle((40, 126, 215, 129), fill=255)
-    levels = pasted(server, "Inpainting", Image.new("RGB", (256, 256), (OBJECT,) * 3), mask)
+    levels = pasted(server, "ACE Inpaint", Image.new("RGB", (256, 256), (OBJECT,) * 3), mask)
     assert (levels[126:130, 40:216] == MADE).all()
     assert (levels[:126 - 16] == OBJECT).all() and (levels[130 + 16:] == OBJECT).all()
 
@@ -69,5 +69,5 @@ def test_a_mask_equal_to_an_object_leaves_nothing_of_it(server):
     ImageDraw.Draw(drawn).ellipse((300, 340, 700, 620), fill=OBJECT)
     soft = drawn.resize((256, 256), Image.Resampling.BOX)
     mask = soft.point(lambda value: 255 * (value < (MADE + OBJECT) / 2))
-    levels = pasted(server, "Remove an object", soft.convert("RGB"), mask)
+    levels = pasted(server, "ACE Remove an object", soft.convert("RGB"), mask)
     assert np.abs(levels - MADE).max() <= 1

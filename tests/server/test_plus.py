@@ -18,11 +18,9 @@ from tools.gallery.descriptions.plus import WORKFLOWS
 
 HELPER = Path(__file__).with_name("tiny_flux_pack")
 STEPS, SEED = 2, 7
-RESULTS = {  # of workflows whose result is not 512×512: the size asked for, or that of the picture that is edited
-    "ACE++ Portrait": (1024, 1024), "ACE++ Subject": (1024, 1024), "ACE++ Super-resolution": (1024, 1024),
-    "ACE++ Contour-guided": (416, 352), "ACE++ Depth-guided": (512, 384), "ACE++ Face swap": (128, 128),
-    "ACE++ Local editing": (592, 400), "ACE++ Logo": (512, 384), "ACE++ Place an object": (640, 416),
-    "ACE++ Regional repaint": (448, 288)}
+RESULTS = {  # of workflows whose result is not 1024×1024: the size asked for, or that of the picture that is edited
+    "ACE++ Try-on": (512, 512), "ACE++ Place an object": (640, 416), "ACE++ Face swap": (128, 128),
+    "ACE++ Local edit": (592, 400), "ACE++ Follow contours": (1040, 880)}
 PICTURES = {"person.png": (96, 64), "shirt.png": (48, 80)}  # width, height
 
 
@@ -68,7 +66,7 @@ def graph(model="flux1-fill-dev.safetensors", lora=None, references=("shirt.png"
     inputs = {"width": 0, "height": 0, "reference_fit": "match height", "fill_strength": 1.0, "token_budget": 4096}
     for i, name in enumerate(references):
         out[name] = node("LoadImage", image=name)
-        inputs[f"references.reference{i or ''}"] = [name, 0]
+        inputs[f"reference{i or ''}"] = [name, 0]
     if image:
         out["image"] = node("LoadImage", image=image)
         inputs["image"] = ["image", 0]
@@ -186,10 +184,10 @@ def test_the_result_goes_back_into_a_conversation(server, base):
     request = graph()
     request |= {
         "asked": node("ACEEditorConditionUnit", instruction="{image} put a shirt on her", blank_masked=False,
-                      name_image=False, **{"images.image": ["image", 0]}),
+                      name_image=False, image=["image", 0]),
         "history": node("ACEEditorLongContextUnit", unit=["asked", 0], max_rounds=5),
         "unit": node("ACEEditorConditionUnit", instruction="{image} make it night, keep the light of {previous.image}",
-                     blank_masked=False, name_image=False, **{"images.image": ["crop", 0]}),
+                     blank_masked=False, name_image=False, image=["crop", 0]),
         "lcu": node("ACEEditorLongContextUnit", unit=["unit", 0], history=["history", 0], max_rounds=5),
     }
     request["preview"] = node("PreviewAny", source=["lcu", 0])
@@ -207,7 +205,7 @@ def test_every_workflow_runs(server, title):
     outputs = server.run(request)
     saved = [info for output in outputs.values() for info in output.get("images", []) if info["type"] == "output"]
     sizes = {server.image(info).size for info in saved}
-    assert sizes == {RESULTS.get(title, (512, 512))}
+    assert sizes == {RESULTS.get(title, (1024, 1024))}
 
 
 # Bad input

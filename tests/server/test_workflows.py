@@ -19,13 +19,11 @@ from tools.gallery.help import definitions
 
 HELPER = Path(__file__).with_name("tiny_flux_pack")  # tells core the sizes of the small FLUX text encoders
 GRAPHS = {title: api_graph(describe(title)) for title, describe in workflows().items()}
-KEEPING = [title for title, graph in GRAPHS.items()
-           if any(node["class_type"] == "ACEEditorKeepUntouched" for node in graph.values())]
+KEEPING = [title for title, graph in GRAPHS.items() if any(  # where a mask is connected
+    node["class_type"] == "ACEEditorKeepUntouched" and "mask" in node["inputs"] for node in graph.values())]
 BUDGET, MEGAPIXELS = 256, 0.0625  # instead of 1024 tokens, and of the refiner's 1
-SIZES = {  # (width, height) where it is not the first example picture's
-    "Text to image": (256, 256), "Reference generation": (256, 192), "Fuse layers": (512, 384),
-    "Inpaint a detail of a large picture": (3 * 448, 3 * 288), "Refine with FLUX": (304, 208),
-}
+SIZES = {  # (width, height) where it is not the first picture's
+    "ACE Text to image": (256, 256), "ACE Reference": (256, 192), "ACE Refine with FLUX": (304, 208)}
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +48,8 @@ def quick(graph: dict) -> dict:
             inputs["megapixels"] = MEGAPIXELS
         if node["class_type"] == "ACEEditorPlusCanvas":
             inputs["token_budget"] = 512
+        if node["class_type"] == "ACEEditorPadForOutpainting":
+            inputs["token_budget"] = 1024
         if node["class_type"] == "ACEEditorConditionTokenizer" and not plus and not isinstance(inputs["width"], list):
             inputs |= {"token_budget": BUDGET, "width": inputs["width"] // 2, "height": inputs["height"] // 2}
         out[key] = {"class_type": node["class_type"], "inputs": inputs}
@@ -68,8 +68,10 @@ def expected_size(title: str, graph: dict) -> tuple[int, int]:
     """(width, height) of what a workflow saves: the first picture's, inside the budget unless the rest is put back."""
     if title in SIZES:
         return SIZES[title]
-    first = pictures.load(graph[find(graph, "ACEEditorExampleImage")[0]]["inputs"]["picture"])[0]
-    if title == "Outpainting":
+    file = graph[find(graph, "LoadImage")[0]]["inputs"]["image"]
+    name = next(name for name in pictures.names() if file in (f"ACE {name}.png", f"ACE {name}, masked.png"))
+    first = torch.zeros(1, *reversed(pictures.load(name).size), 3)
+    if title == "ACE Outpaint":
         room = graph[find(graph, "ACEEditorPadForOutpainting")[0]]["inputs"]
         first, _ = add_room(first, *(room[side] for side in SIDES), 1024, True)
     height, width = first.shape[1:3]
@@ -79,7 +81,7 @@ def expected_size(title: str, graph: dict) -> tuple[int, int]:
 @pytest.mark.parametrize("title", GRAPHS)
 def test_workflow_runs(server, title):
     graph = quick(GRAPHS[title])
-    keep = find(graph, "ACEEditorKeepUntouched")
+    keep = [key for key in find(graph, "ACEEditorKeepUntouched") if "mask" in graph[key]["inputs"]]
     for key in keep:  # save what must stay, and where
         inputs = graph[key]["inputs"]
         graph["original"] = {"class_type": "SaveImage", "inputs": {"images": inputs["original"], "filename_prefix": "o"}}
@@ -107,12 +109,12 @@ def test_names_and_tooltips_are_those_of_the_nodes(server):
 
 
 def test_masked_workflows_keep_the_rest():
-    assert {"Add an object", "Remove an object", "Write text", "Remove text", "Inpainting", "Outpainting", "Try-on",
-            "Inpaint a detail of a large picture"} <= set(KEEPING)
+    assert {"ACE Add or replace an object", "ACE Remove an object", "ACE Text in pictures", "ACE Inpaint", "ACE Outpaint",
+            "ACE Try-on", "ACE Detail of a large photograph", "ACE Step by step", "ACE++ Try-on"} <= set(KEEPING)
 
 
-def picture(name="cat.jpg"):
-    return {"class_type": "ACEEditorExampleImage", "inputs": {"picture": name}}
+def picture():
+    return {"class_type": "LoadImage", "inputs": {"image": pictures.file_of("cat")}}
 
 
 def save(key):
@@ -135,12 +137,6 @@ def crop(mask, **changes):
             "save": save("bad")}
 
 
-def keep(mask):
-    inputs = {"original": ["picture", 0], "result": ["picture", 0], "mask": ["mask", 0], "feather": 8, "grow": 8}
-    return {"picture": picture(), "mask": mask, "bad": {"class_type": "ACEEditorKeepUntouched", "inputs": inputs},
-            "save": save("bad")}
-
-
 def instruction(task, **changes):
     inputs = {"task": task, "phrasing": 1, "what": "", "how": "", **changes}
     text = {"class_type": "PreviewAny", "inputs": {"source": ["bad", 0]}}
@@ -148,7 +144,6 @@ def instruction(task, **changes):
 
 
 BAD = {
-    "no such picture": ({"bad": picture("dog.jpg"), "save": save("bad")}, "dog.jpg"),
     "no such task": (instruction("Analysis: taste"), "Analysis: taste"),
     "gap left empty": (instruction("Element editing: remove object"), "needs what, but what is empty"),
     "outpaint of zero": (outpaint(left=0.0, top=0.0, right=0.0, bottom=0.0), "nothing to outpaint"),
@@ -158,8 +153,6 @@ BAD = {
     "crop around everything": (crop(solid(1.0)), "covers everything"),
     "crop larger than the picture": (crop({"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 8, "height": 8}},
                                           min_size=512), "min_size 512 is larger than the picture of 448×288"),
-    "keep with an empty mask": (keep(solid(0.0)), "covers nothing"),
-    "keep with a full mask": (keep(solid(1.0)), "covers everything"),
 }
 
 

@@ -93,7 +93,7 @@ def test_names_without_their_image():
         conversation(("{image} and {image1}", 1))
     with error(r"names \{image\}, but this turn has no image.*previous\.image"):
         conversation(("{image}", 1), ("{image} again", 0))
-    with error(r"names \{previous\.image\}, but no earlier turn is remembered: connect history"):
+    with error(r"names \{previous\.image\}, but there is no earlier turn: connect history"):
         conversation(("{image} like {previous.image}", 1))
     with error(r"names \{previous\.image1\}, but that turn has 1 image"):
         conversation(("{image}", 1), ("{image} like {previous.image1}", 1))

@@ -219,7 +219,8 @@ def test_the_panel_goes_back_into_its_picture(budget):
 def test_a_cropped_panel_goes_back_to_its_place():
     original = picture(64, 320)
     made = make_canvas([], original, width=64, height=64)
-    out = paste(original, restore(torch.zeros_like(made.pixels), made.layout), None, window=made.layout.window)
+    result, mask = restore(torch.zeros_like(made.pixels), made.layout), rectangle(64, 320, 0, 128, 64, 64)
+    out = paste(original, result, mask, window=made.layout.window)
     assert out[:, :, 128:192].unique().tolist() == [0]
     assert torch.equal(out[:, :, :128], original[:, :, :128]) and torch.equal(out[:, :, 192:], original[:, :, 192:])
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from . import descriptions
-from .descriptions.box import ALIASES, ace_edit
+from .descriptions.boxes import BOXES
 from .graph import ROOT
 from .subgraph import blueprint
 from .write import dump, save, workflow_json
@@ -17,8 +17,7 @@ from .write import dump, save, workflow_json
 
 def contents() -> dict[Path, dict]:
     """{path: JSON} of everything that the descriptions make."""
-    box = ace_edit()
-    out = {ROOT / "subgraphs" / f"{box.title}.json": blueprint(box, ALIASES)}
+    out = {ROOT / "subgraphs" / f"{box.title}.json": blueprint(box) for box in BOXES}
     for title, describe in workflows().items():
         out[ROOT / "workflows" / f"{title}.json"] = workflow_json(describe(title))
     return out

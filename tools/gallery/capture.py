@@ -26,15 +26,10 @@ FRESH = """type => {
         const fallback = chosen ? options?.default ?? null : w.value
         return {name: w.name, default: fallback}
     })
-    const grows = Object.fromEntries(Object.entries(inputs).filter(([, spec]) => spec[0] === 'COMFY_AUTOGROW_V3').map(
-        ([name, spec]) => [name, {
-            names: spec[1].template.names ?? null, prefix: spec[1].template.prefix ?? null,
-            type: Object.values({...spec[1].template.input.required, ...spec[1].template.input.optional})[0][0],
-        }]))
     const saved = JSON.parse(JSON.stringify(node.serialize()))
     app.graph.remove(node)
     const {inputs: slots, outputs, properties, size, color, bgcolor} = saved
-    return {inputs: slots, outputs, properties, size, color, bgcolor, widgets, grows,
+    return {inputs: slots, outputs, properties, size, color, bgcolor, widgets,
             values: (saved.widgets_values ?? []).length}
 }"""
 

@@ -6,7 +6,7 @@
     with flow.group("2 · Result"):
         flow.add("VAEDecode", samples=latent, vae=vae)
 
-Inputs are given by name: another node's output becomes a link, anything else a widget's value. A growing input takes a list.
+Inputs are given by name: another node's output becomes a link, anything else a widget's value.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ class DescriptionError(ValueError):
 
 @dataclass(frozen=True)
 class Output:
-    """Slot `slot` of a node."""
+    """Slot `slot` of a node. value: what a widget that it feeds shows, if it enters a box."""
 
     node: Node | Boundary
     slot: int
     type: str
+    value: Any = None
 
 
 @dataclass(eq=False)
@@ -98,7 +99,7 @@ class Workflow:
         """Nodes added inside belong to this titled frame. below: under the frame before it; columns: at most so many."""
         self._group = Group(title, color, below, columns)
         self.groups.append(self._group)
-        yield
+        yield self._group
         self._group = None
 
     def add(self, type: str, /, title: str | None = None, size: tuple[float, float] | None = None, **inputs) -> Node:
@@ -127,13 +128,7 @@ class Workflow:
             return source[slot] if isinstance(source, Node) else source
 
         for key, one in graph.items():
-            inputs: dict[str, Any] = {}
-            for name, of in one["inputs"].items():
-                base, grown, _ = name.partition(".")
-                if grown:
-                    inputs.setdefault(base, []).append(value(of))
-                else:
-                    inputs[name] = value(of)
+            inputs = {name: value(of) for name, of in one["inputs"].items()}
             placed[key] = self.add(one["class_type"], size=(size or {}).get(key), **inputs)
         return placed
 
@@ -144,17 +139,15 @@ class Workflow:
             widgets["control_after_generate"] = "fixed"
         links = {}
         for name, value in inputs.items():
-            if name in known["grows"]:
-                links |= {f"{name}.{slot}": output for slot, output in
-                          zip(known["grows"][name]["names"], value, strict=False)}
-            elif isinstance(value, (Output, Node)):
+            if isinstance(value, (Output, Node)):
                 links[name] = value
+                if name in widgets and getattr(value, "value", None) is not None:
+                    widgets[name] = value.value
             elif name in widgets:
                 widgets[name] = value
             else:
                 raise DescriptionError(f"{type} has no input {name}; it has "
                                        f"{', '.join([*widgets, *(slot['name'] for slot in saved['inputs'])])}.")
-        grow_slots(saved["inputs"], known["grows"], links)
         node = Node(self.first_id + len(self.nodes), type, title, saved, list(widgets.values()), self._size(known, saved, size))
         self._connect(node, links)
         linked = {name for name in links if name in widgets}
@@ -175,8 +168,7 @@ class Workflow:
 
     def _size(self, known: dict, saved: dict, size) -> list[float]:
         rows = [max(sum("widget" not in slot for slot in slots["inputs"]), len(slots["outputs"])) for slots in (known, saved)]
-        spare = bool(known["grows"])  # while a workflow opens, the page gives growing inputs one slot more
-        smallest = [known["size"][0], known["size"][1] + SLOT_HEIGHT * (rows[1] - rows[0] + spare)]
+        smallest = [known["size"][0], known["size"][1] + SLOT_HEIGHT * (rows[1] - rows[0])]
         return [math.ceil(max(have, want)) for have, want in zip(smallest, size or (0, 0), strict=True)]
 
     def _connect(self, node: Node, links: dict[str, Output | Node]) -> None:
@@ -194,17 +186,4 @@ class Workflow:
     def links(self) -> list[tuple[int, Output, Node, int]]:
         """(link id, from, to, input slot), in the order of the receiving nodes."""
         ends = [(node, slot) for node in self.nodes for slot in sorted(node.incoming)]
-        return [(i, node.incoming[slot], node, slot) for i, (node, slot) in enumerate(ends, 1)]
-
-
-def grow_slots(slots: list[dict], grows: dict[str, dict], links: dict) -> None:
-    """Give a growing input as many slots as the page shows: the connected ones and an empty one after them."""
-    for name, grow in grows.items():
-        own = [slot for slot in slots if slot["name"].startswith(f"{name}.")]
-        connected = [i for i, slot in enumerate(grow["names"]) if f"{name}.{slot}" in links]
-        wanted = min(len(grow["names"]), max([i + 1 for i in connected], default=0) + 1)
-        at = slots.index(own[0])
-        for number in range(len(own), wanted):
-            slot = grow["names"][number]
-            full = f"{name}.{slot}"
-            slots.insert(at + number, own[0] | {"label": slot, "localized_name": full, "name": full})
+        return [(i, node.incoming[slot], node, slot) for i, (node, slot) in enumerate(ends, self.first_id)]

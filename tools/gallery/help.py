@@ -68,8 +68,6 @@ def entry_line(label: str, kind: str, default: str, entry: dict) -> str:
 
 def kind_of(name: str, key: str) -> str:
     known = NODES[name]
-    if key in known["grows"]:
-        return f"{known['grows'][key]['type']}, {len(known['grows'][key]['names'])}×"
     return next((slot["type"] for slot in known["inputs"] if slot["name"] == key), "")
 
 

@@ -9,6 +9,7 @@ GAP_X, GAP_Y = 60, 56  # nodes are taller in ComfyUI's other drawing, Nodes 2.0
 PADDING = 20  # between a group's frame and its nodes
 HEADER = 44  # a group's title
 GROUP_GAP = 50
+COLUMNS = 3  # beside the note, so that the page opens a workflow at a zoom at which one can read it
 
 
 def arrange(flow: Workflow) -> None:
@@ -17,7 +18,9 @@ def arrange(flow: Workflow) -> None:
     loose = [node for node in flow.nodes if id(node) not in grouped]
     x = y = widest = 0
     if loose:
-        widest, _ = place_columns(columns(loose), x, HEADER)
+        notes = [node for node in loose if node.type == "MarkdownNote"]
+        others = folded(columns([node for node in loose if node not in notes]), COLUMNS)
+        widest, _ = place_columns([notes, *others] if notes else others, x, HEADER)
     for group in flow.groups:
         if not group.below:
             x, y, widest = x + (widest + GROUP_GAP if widest else 0), 0, 0
@@ -68,6 +71,7 @@ def columns(nodes: list[Node]) -> list[list[Node]]:
         return depth[id(node)]
 
     stacks: dict[int, list[Node]] = {}
+    last = max(map(deep, nodes), default=0)
     for node in nodes:
-        stacks.setdefault(deep(node), []).append(node)
+        stacks.setdefault(last if node.type == "SaveImage" else deep(node), []).append(node)
     return [stacks[level] for level in sorted(stacks)]

@@ -17,6 +17,8 @@ class Model:
 
 DIT = Model("ace_0.6b_512px.pth", f"{HUB}/scepter-studio/ACE-0.6B-512px/resolve/main/models/dit/ace_0.6b_512px.pth",
             "diffusion_models")
+DIT_1024 = Model("ace_0.6b_1024px.pth", f"{HUB}/scepter-studio/ACE-0.6B-1024px/resolve/main/models/dit/"
+                 "ace_0.6b_1024px.pth", "diffusion_models")
 T5 = Model("t5xxl_fp16.safetensors", f"{HUB}/comfyanonymous/flux_text_encoders/resolve/main/t5xxl_fp16.safetensors",
            "text_encoders")
 VAE = Model("vae-ft-mse-840000-ema-pruned.safetensors", f"{HUB}/stabilityai/sd-vae-ft-mse-original/resolve/main/"
@@ -28,16 +30,21 @@ CLIP_L = Model("clip_l.safetensors", f"{HUB}/comfyanonymous/flux_text_encoders/r
 FLUX_VAE = Model("ae.safetensors", f"{HUB}/Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files/vae/"
                  "ae.safetensors", "vae")
 
+PLUS = f"{HUB}/ali-vilab/ACE_Plus/resolve/main"
+FILL = Model("flux1-fill-dev.safetensors", f"{HUB}/black-forest-labs/FLUX.1-Fill-dev/resolve/main/flux1-fill-dev.safetensors",
+             "diffusion_models")
+FFT = Model("ace_plus_fft.safetensors", f"{PLUS}/ace_plus_fft.safetensors", "diffusion_models")
+PORTRAIT = Model("comfyui_portrait_lora64.safetensors", f"{PLUS}/portrait/comfyui_portrait_lora64.safetensors", "loras")
+SUBJECT = Model("comfyui_subject_lora16.safetensors", f"{PLUS}/subject/comfyui_subject_lora16.safetensors", "loras")
+LOCAL = Model("comfyui_local_lora16.safetensors", f"{PLUS}/local_editing/comfyui_local_lora16.safetensors", "loras")
+
 DEMO_DIT, DEMO_T5, DEMO_VAE = "ace_demo_dit.safetensors", "ace_demo_t5.safetensors", "ace_demo_vae.safetensors"  # bundled
 
-_KNOWN = {model.name: model for model in (DIT, T5, VAE, FLUX, CLIP_L, FLUX_VAE)}
+_KNOWN = {model.name: model for model in (DIT, DIT_1024, T5, VAE, FLUX, CLIP_L, FLUX_VAE, FILL, FFT,
+                                              PORTRAIT, SUBJECT, LOCAL)}
 
 
 def by_name(value) -> Model | None:
     """The published file that a widget's value names, if it is one."""
     return _KNOWN.get(value) if isinstance(value, str) else None
 
-
-def register(*models: Model) -> None:
-    """Make more files known, so that loaders that name them carry their addresses."""
-    _KNOWN.update({model.name: model for model in models})

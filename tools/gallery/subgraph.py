@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 
 from .graph import NODES, Boundary, Node, Output, Workflow
 from .layout import arrange
@@ -17,18 +18,22 @@ class Subgraph(Workflow):
     An input that feeds a widget shows that widget on the box; its value there starts as the inner node's.
     """
 
-    def __init__(self, title: str, description: str = "", category: str = "ACE Editor"):
+    def __init__(self, title: str, number: int, description: str = "", aliases: Sequence[str] = (),
+                 category: str = "ACE Editor"):
+        """number: from 1, no two boxes of the pack share it: ids of nodes and links inside count from number · 100 on, for a
+        page renumbers what occurs twice in a workflow. aliases: more words to find the box by."""
         super().__init__(title)
         self.id = str(uuid.uuid5(NAMESPACE, f"subgraph {title}"))
-        self.description, self.category = description, category
-        self.first_id = 101  # a page that finds an inner id in the outer graph gives the inner node another
+        self.description, self.aliases, self.category = description, list(aliases), category
+        self.first_id = number * 100 + 1
         self.takes: list[dict] = []
         self.gives: list[tuple[str, Output]] = []
         self.entrance = Boundary()
 
-    def take(self, name: str, type: str, optional: bool = False) -> Output:
+    def take(self, name: str, type: str, optional: bool = False, value=None) -> Output:
+        """value: what the widget that it feeds starts with; None: the inner node's own default."""
         self.takes.append({"name": name, "type": type, "optional": optional})
-        return Output(self.entrance, len(self.takes) - 1, type)
+        return Output(self.entrance, len(self.takes) - 1, type, value)
 
     def give(self, name: str, output: Output | Node) -> None:
         self.gives.append((name, output[0] if isinstance(output, Node) else output))
@@ -36,7 +41,7 @@ class Subgraph(Workflow):
     @property
     def links(self):
         inner = super().links
-        return inner + [(len(inner) + i, output, None, i - 1) for i, (_, output) in enumerate(self.gives, 1)]
+        return inner + [(self.first_id + len(inner) + i, output, None, i) for i, (_, output) in enumerate(self.gives)]
 
     def targets(self, number: int) -> list[tuple[Node, dict]]:
         """What input `number` feeds: (inner node, its input slot)."""
@@ -64,7 +69,7 @@ class Subgraph(Workflow):
             inputs.append(slot)
         outputs = [{"localized_name": name, "name": name, "type": output.type, "links": None}
                    for name, output in self.gives]
-        return {"inputs": inputs, "outputs": outputs, "widgets": widgets, "grows": {}, "core": False,
+        return {"inputs": inputs, "outputs": outputs, "widgets": widgets, "core": False,
                 "properties": {"previewExposures": []}, "size": [400, 120 + 20 * len(inputs)]}
 
     def definition(self, last: dict[str, int]) -> dict:
@@ -96,11 +101,11 @@ class Subgraph(Workflow):
                 "linkIds": links, "localized_name": name, "pos": pos}
 
 
-def blueprint(subgraph: Subgraph, aliases: list[str]) -> dict:
-    """The box alone, as ComfyUI's node library reads it from subgraphs/; aliases: more words to find it by."""
+def blueprint(subgraph: Subgraph) -> dict:
+    """The box alone, as ComfyUI's node library reads it from subgraphs/."""
     flow = Workflow(subgraph.title)
     flow.add_subgraph(subgraph)
     content = workflow_json(flow)
     content["definitions"]["subgraphs"][0]["category"] = subgraph.category
-    content["extra"] |= {"BlueprintDescription": subgraph.description, "BlueprintSearchAliases": aliases}
+    content["extra"] |= {"BlueprintDescription": subgraph.description, "BlueprintSearchAliases": subgraph.aliases}
     return content

@@ -22,7 +22,7 @@ def workflow_json(flow: Workflow) -> dict:
         "id": str(uuid.uuid5(NAMESPACE, flow.title)),
         "revision": 0,
         "last_node_id": max(node.id for graph in graphs for node in graph.nodes),  # ids count over boxes too
-        "last_link_id": max(len(graph.links) for graph in graphs),
+        "last_link_id": max((link for graph in graphs for link, *_ in graph.links), default=0),
         "nodes": nodes_json(flow),
         "links": [[i, output.node.id, output.slot, node.id, slot, output.type] for i, output, node, slot in flow.links],
         "groups": groups_json(flow),

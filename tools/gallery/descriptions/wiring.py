@@ -11,7 +11,7 @@ def ours() -> Workflow:
     clip = flow.add("ACEEditorLoadTextEncoder", text_encoder_name=T5.name)
     vae = flow.add("VAELoader", vae_name=VAE.name)
     picture = flow.add("LoadImage", image="picture.png")
-    unit = flow.add("ACEEditorConditionUnit", instruction="{image} …", images=[picture["IMAGE"]], masks=[picture["MASK"]])
+    unit = flow.add("ACEEditorConditionUnit", instruction="{image} …", image=picture["IMAGE"], mask=picture["MASK"])
     earlier = flow.add("ACEEditorLongContextUnit", unit=flow.add("ACEEditorConditionUnit"))
     lcu = flow.add("ACEEditorLongContextUnit", unit=unit, history=earlier)
     flow.nodes.remove(earlier)
@@ -39,21 +39,33 @@ def core() -> Workflow:
 def keep() -> Workflow:
     """Crop around the mask, edit, put back."""
     flow = Workflow("Wiring of a masked edit")
-    picture = flow.add("ACEEditorExampleImage", picture="cat.jpg")
-    crop = flow.add("ACEEditorCropAroundMask", image=picture["image"], mask=picture["mask"])
-    flow.add("ACEEditorConditionUnit", images=[crop["image"]], masks=[crop["mask"]],
+    picture = flow.add("LoadImage", image="picture.png")
+    crop = flow.add("ACEEditorCropAroundMask", image=picture["IMAGE"], mask=picture["MASK"])
+    flow.add("ACEEditorConditionUnit", image=crop["image"], mask=crop["mask"],
              instruction=flow.add("ACEEditorInstruction", task="Repainting: inpainting", what="…"))
     result = flow.add("VAEDecode")
-    kept = flow.add("ACEEditorKeepUntouched", original=picture["image"], result=result, mask=picture["mask"],
+    kept = flow.add("ACEEditorKeepUntouched", original=picture["IMAGE"], result=result, mask=picture["MASK"],
                     window=crop["window"])
     flow.add("SaveImage", images=kept)
+    return flow
+
+
+def talk() -> Workflow:
+    """From turn to turn on one wire."""
+    flow = Workflow("Wiring of a conversation")
+    made = [flow.add("VAEDecode"), flow.add("ACEEditorLongContextUnit"), flow.add("ACEEditorLoadModel", model_name=DIT.name),
+            flow.add("ACEEditorLoadTextEncoder", text_encoder_name=T5.name), flow.add("VAELoader", vae_name=VAE.name)]
+    wire = flow.add("ACEEditorPackConversation", **dict(zip(("image", "lcu", "model", "clip", "vae"), made, strict=True)))
+    before = flow.add("ACEEditorUnpackConversation", conversation=wire)
+    unit = flow.add("ACEEditorConditionUnit", instruction="{image} …", image=before["image"])
+    flow.add("ACEEditorLongContextUnit", unit=unit, history=before["history"])
     return flow
 
 
 def outpaint() -> Workflow:
     flow = Workflow("Wiring of outpainting")
     padded = flow.add("ACEEditorPadForOutpainting", image=flow.add("LoadImage", image="picture.png")["IMAGE"])
-    flow.add("ACEEditorConditionUnit", images=[padded["image"]], masks=[padded["mask"]], blank_masked=True)
+    flow.add("ACEEditorConditionUnit", image=padded["image"], mask=padded["mask"], blank_masked=True)
     flow.add("ACEEditorKeepUntouched", original=padded["image"], result=flow.add("VAEDecode"), mask=padded["mask"])
     return flow
 
@@ -62,10 +74,12 @@ def plus() -> Workflow:
     """ACE++ on FLUX.1-Fill."""
     flow = Workflow("Wiring of ACE++")
     reference, picture = (flow.add("LoadImage", image="picture.png") for _ in range(2))
-    canvas = flow.add("ACEEditorPlusCanvas", references=[reference["IMAGE"]], image=picture["IMAGE"], mask=picture["MASK"])
+    canvas = flow.add("ACEEditorPlusCanvas", reference=reference["IMAGE"], image=picture["IMAGE"], mask=picture["MASK"])
+    text = flow.add("ACEEditorPlusTextEncode", text="…", clip=flow.add("DualCLIPLoader", clip_name1="…", clip_name2="…",
+                                                                       type="flux", device="default"))
     conditioning = flow.add("ACEEditorPlusConditioning", model=flow.add("LoraLoaderModelOnly", lora_name="…"),
-                            positive=flow.add("FluxGuidance", guidance=50.0), vae=flow.add("VAELoader", vae_name="…"),
-                            canvas=canvas["canvas"], mask=canvas["mask"])
+                            positive=text, vae=flow.add("VAELoader", vae_name="…"), canvas=canvas["canvas"],
+                            mask=canvas["mask"])
     flow.add("KSampler", positive=conditioning["positive"], negative=conditioning["negative"],
              latent_image=conditioning["latent"], sampler_name="euler", scheduler="simple")
     crop = flow.add("ACEEditorPlusCropResult", image=flow.add("VAEDecode"), layout=canvas["layout"])

@@ -1,0 +1,199 @@
+"""The pack's boxes (subgraph blueprints): one turn each, with its loaders inside and their files chosen on the box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ace_model.comfyui import graph
+
+from ..graph import Node, Output
+from ..models import CLIP_L, DIT, FFT, FILL, FLUX, FLUX_VAE, LOCAL, SUBJECT, T5, VAE, Model
+from ..subgraph import Subgraph
+
+FILES = ("model_name", "text_encoder_name", "vae_name")
+IMAGES = ("image", "image1", "image2")
+ACE = (DIT.name, T5.name, VAE.name)
+QUALITY = "high resolution, sharpness, clarity, detail enhancement, noise reduction, HD, 4k, image restoration, HDR"  # theirs
+
+
+def load(box: Subgraph) -> dict[str, Node]:
+    """ACE's three loaders, their files widgets of the box."""
+    names = {name: box.take(name, "COMBO", value=file) for name, file in zip(FILES, ACE, strict=True)}
+    return {"model": box.add("ACEEditorLoadModel", model_name=names["model_name"]),
+            "clip": box.add("ACEEditorLoadTextEncoder", text_encoder_name=names["text_encoder_name"]),
+            "vae": box.add("VAELoader", vae_name=names["vae_name"])}
+
+
+def turn(box: Subgraph, given: dict[str, Output | Node], images: Sequence[str] = (), mask: bool = False, blank: bool = False,
+         encoding: Sequence[str] = (), history: bool = False, paste: dict[str, Output | Node] | None = None) -> None:
+    """One turn inside a box, answer and conversation given out. given: `instruction`, `seed`, `guidance`, models, pictures and
+    what `encoding` names · paste: inputs of ACE Keep Untouched; by default the first picture and its mask, if there is one."""
+    link = {name: [name, 0] for name in given}
+    chain = graph.turn("turn", link["instruction"], [link[name] for name in images], {0: link["mask"]} if mask else None, blank,
+                       link["history"] if history else None, {name: link[name] for name in encoding},
+                       {"seed": link["seed"], "guidance": link["guidance"]})
+    nodes = box.add_graph(chain, given)
+    answer = nodes["turn image"]
+    if mask:
+        answer = box.add("ACEEditorKeepUntouched", result=answer,
+                         **(paste or {"original": given["image"], "mask": given["mask"]}))
+    packed = box.add("ACEEditorPackConversation", image=answer, lcu=nodes["turn lcu"],
+                     **{name: given[name] for name in ("model", "clip", "vae")})
+    box.give("image", answer)
+    box.give("conversation", packed)
+
+
+def asked(box: Subgraph, text: str = "{image} ") -> dict[str, Output]:
+    """What every turn asks for on its box."""
+    return {"instruction": box.take("instruction", "STRING", value=text), "seed": box.take("seed", "INT"),
+            "guidance": box.take("guidance", "FLOAT", value=4.5)}
+
+
+def edit() -> Subgraph:
+    box = Subgraph("Image Edit (ACE)", 1, "Edits a picture by an instruction. Refer to the pictures as {image}, {image1} and "
+                   "{image2}. With a mask, everything outside it stays as it was.",
+                   ("ACE", "edit image", "image editing", "instruct", "instruction edit", "style transfer", "remove object",
+                    "add object", "replace object", "multi-turn", "chat edit"))
+    given = {"image": box.take("image", "IMAGE"), "mask": box.take("mask", "MASK", optional=True)}
+    given |= {name: box.take(name, "IMAGE", optional=True) for name in IMAGES[1:]}
+    turn(box, given | asked(box) | load(box), IMAGES, mask=True)
+    return box
+
+
+def text_to_image() -> Subgraph:
+    box = Subgraph("Text to Image (ACE)", 2, "Makes a picture from words alone.", ("ACE", "text to image", "t2i", "generate"))
+    given = asked(box, "") | {side: box.take(side, "INT", value=512) for side in ("width", "height")}
+    turn(box, given | load(box), encoding=("width", "height"))
+    return box
+
+
+def inpaint() -> Subgraph:
+    box = Subgraph("Inpaint (ACE)", 3, "Repaints the masked part of a picture. The model does not see what was there before; "
+                   "everything outside the mask stays as it was. For try-on, connect the garment to image1.",
+                   ("ACE", "inpaint", "fill", "repaint", "try-on", "virtual try on", "object removal"))
+    given = {"image": box.take("image", "IMAGE"), "mask": box.take("mask", "MASK"),
+             "image1": box.take("image1", "IMAGE", optional=True)}
+    turn(box, given | asked(box) | load(box), ("image", "image1"), mask=True, blank=True)
+    return box
+
+
+def detail() -> Subgraph:
+    box = Subgraph("Detail Edit (ACE)", 12, "Edits the masked part of a large picture in full sharpness: only the "
+                   "surroundings of the mask pass through the model.",
+                   ("ACE", "inpaint crop", "crop and stitch", "detailer", "large picture"))
+    whole = {"image": box.take("image", "IMAGE"), "mask": box.take("mask", "MASK")}
+    given = asked(box) | {"margin": box.take("margin", "FLOAT", value=0.5)} | load(box)
+    crop = box.add("ACEEditorCropAroundMask", **whole, margin=given.pop("margin"))
+    turn(box, given | {"image": crop["image"], "mask": crop["mask"]}, ("image",), mask=True,
+         paste={"original": whole["image"], "mask": whole["mask"], "window": crop["window"]})
+    return box
+
+
+def outpaint() -> Subgraph:
+    box = Subgraph("Outpaint (ACE)", 4, "Continues a picture beyond its borders. left to bottom are fractions of its width and "
+                   "height.", ("ACE", "outpaint", "extend image", "uncrop", "expand canvas"))
+    picture = box.take("image", "IMAGE")
+    room = {side: box.take(side, "FLOAT", value=0.25) for side in ("left", "top", "right", "bottom")}
+    given = asked(box) | load(box)
+    padded = box.add("ACEEditorPadForOutpainting", image=picture, model=given["model"], **room)
+    turn(box, given | {"image": padded["image"], "mask": padded["mask"]}, ("image",), mask=True, blank=True)
+    return box
+
+
+def reference() -> Subgraph:
+    box = Subgraph("Reference (ACE)", 5, "Makes a new picture from up to three reference pictures. Refer to them as {image}, "
+                   "{image1} and {image2}.", ("ACE", "reference", "subject", "face", "multi-reference", "ip-adapter"))
+    given = {name: box.take(name, "IMAGE", optional=name != "image") for name in IMAGES}
+    given |= asked(box) | {side: box.take(side, "INT", value=512) for side in ("width", "height")}
+    turn(box, given | load(box), IMAGES, encoding=("width", "height"))
+    return box
+
+
+def analyze() -> Subgraph:
+    box = Subgraph("Analyze (ACE)", 6, "Turns a picture into a map: depth, edges, segmentation, pose, contours and "
+                   "more. Pick it as task.",
+                   ("ACE", "depth map", "edge detection", "segmentation", "pose", "canny", "preprocessor"))
+    given = {"image": box.take("image", "IMAGE")}
+    given["instruction"] = box.add("ACEEditorInstruction", task=box.take("task", "COMBO", value="Analysis: depth"))
+    given |= {"seed": box.take("seed", "INT"), "guidance": box.take("guidance", "FLOAT", value=4.5)}
+    turn(box, given | load(box), ("image",))
+    return box
+
+
+def next_turn() -> Subgraph:
+    box = Subgraph("Next Turn (ACE)", 7, "Goes on with a conversation: {image} is the last answer, {previous.image} the "
+                   "picture of the turn before. The models come with the conversation.",
+                   ("ACE", "chat edit", "multi-turn", "continue", "conversation", "history"))
+    wire = box.take("conversation", "ACE_CONVERSATION")
+    before = box.add("ACEEditorUnpackConversation", conversation=wire)
+    given = {name: before[name] for name in ("image", "history", "model", "clip", "vae")}
+    given |= {"mask": box.take("mask", "MASK", optional=True), "image1": box.take("image1", "IMAGE", optional=True)}
+    turn(box, given | asked(box), ("image", "image1"), mask=True, history=True)
+    return box
+
+
+def refine() -> Subgraph:
+    box = Subgraph("Refine with FLUX (ACE)", 8, "Sharpens a picture: enlarges it to a megapixel if it is smaller, adds "
+                   "a little noise and lets FLUX.1-dev remove it.",
+                   ("ACE", "refiner", "sharpen", "upscale", "sdedit", "enhance"))
+    picture = box.take("image", "IMAGE")
+    text, denoise = box.take("text", "STRING", value=QUALITY), box.take("denoise", "FLOAT", value=0.2)
+    seed = box.take("seed", "INT")
+    model = box.add("UNETLoader", unet_name=box.take("unet_name", "COMBO", value=FLUX.name), weight_dtype="default")
+    clip = box.add("DualCLIPLoader", clip_name1=CLIP_L.name, clip_name2=box.take("clip_name", "COMBO", value=T5.name),
+                   type="flux", device="default")
+    vae = box.add("VAELoader", vae_name=box.take("vae_name", "COMBO", value=FLUX_VAE.name))
+    large = box.add("ImageScaleToTotalPixels", image=picture, upscale_method="lanczos", megapixels=1.0, resolution_steps=16)
+    positive = box.add("FluxGuidance", conditioning=box.add("CLIPTextEncode", clip=clip, text=text), guidance=3.5)
+    latent = box.add("SamplerCustomAdvanced", noise=box.add("RandomNoise", noise_seed=seed),
+                     guider=box.add("BasicGuider", model=model, conditioning=positive),
+                     sampler=box.add("KSamplerSelect", sampler_name="euler"),
+                     sigmas=box.add("BasicScheduler", model=model, scheduler="simple", steps=30, denoise=denoise),
+                     latent_image=box.add("VAEEncode", pixels=large, vae=vae))
+    box.give("image", box.add("VAEDecode", samples=latent["output"], vae=vae))
+    return box
+
+
+def plus(title: str, number: int, about: str, aliases: Sequence[str], lora: Model | None, pictures: Sequence[str],
+         fit: str = "match height") -> Subgraph:
+    """ACE++: FLUX.1-Fill with a LoRA, or the full fine-tune. pictures: the first one must be connected."""
+    box = Subgraph(title, number, about, ("ACE++", "ACE plus", *aliases))
+    given = {name: box.take(name, "IMAGE", optional=i > 0) for i, name in enumerate(pictures)}
+    given["mask"] = box.take("mask", "MASK", optional=True)
+    text = box.take("instruction", "STRING", value="")
+    sizes = {name: box.take(name, "INT", value=0) for name in ("width", "height")}
+    fill, seed = box.take("fill_strength", "FLOAT", value=1.0), box.take("seed", "INT")
+    model = box.add("UNETLoader", unet_name=box.take("unet_name", "COMBO", value=FILL.name if lora else FFT.name),
+                    weight_dtype="default")
+    if lora:
+        model = box.add("LoraLoaderModelOnly", model=model, lora_name=box.take("lora_name", "COMBO", value=lora.name))
+    clip = box.add("DualCLIPLoader", clip_name1=CLIP_L.name, clip_name2=box.take("clip_name", "COMBO", value=T5.name),
+                   type="flux", device="default")
+    vae = box.add("VAELoader", vae_name=box.take("vae_name", "COMBO", value=FLUX_VAE.name))
+    positive = box.add("ACEEditorPlusTextEncode", clip=clip, text=text)
+    laid = box.add("ACEEditorPlusCanvas", fill_strength=fill, reference_fit=fit, token_budget=6144 if lora else 3072, **given,
+                   **sizes)
+    shifted = box.add("ModelSamplingFlux", model=model, width=laid["width"], height=laid["height"])
+    cond = box.add("ACEEditorPlusConditioning", model=shifted, positive=positive, vae=vae, canvas=laid["canvas"],
+                   mask=laid["mask"], negative=box.add("ConditioningZeroOut", conditioning=positive))
+    latent = box.add("KSampler", model=shifted, positive=cond["positive"], negative=cond["negative"], cfg=1.0, steps=28,
+                     latent_image=cond["latent"], seed=seed, sampler_name="euler", scheduler="simple", denoise=1.0)
+    crop = box.add("ACEEditorPlusCropResult", image=box.add("VAEDecode", samples=latent, vae=vae), layout=laid["layout"])
+    box.give("image", box.add("ACEEditorKeepUntouched", original=given["image"], result=crop["image"], mask=given["mask"],
+                              window=crop["window"]))
+    return box
+
+
+EDIT, TEXT_TO_IMAGE, INPAINT, OUTPAINT, DETAIL = edit(), text_to_image(), inpaint(), outpaint(), detail()
+REFERENCE, ANALYZE, NEXT_TURN, REFINE = reference(), analyze(), next_turn(), refine()
+PLUS_REFERENCE = plus(
+    "Reference Edit (ACE++)", 9, "Makes a picture that takes after the reference, or, with an image and a mask, puts the "
+    "reference into the image there.", ("reference", "subject", "portrait", "try-on", "face swap", "place object"), SUBJECT,
+    ("reference", "reference1", "image"))
+PLUS_LOCAL = plus("Local Edit (ACE++)", 10, "Changes a picture under its mask.", ("inpaint", "local edit", "repaint"), LOCAL,
+                  ("image",))
+PLUS_FFT = plus("Image Edit (ACE++ FFT)", 11, "Repaints a picture after what it shows, or under its mask.",
+                ("upscale", "super-resolution", "recolor", "depth", "contour", "repaint"), None, ("image", "reference"),
+                "keep size")
+BOXES = (EDIT, TEXT_TO_IMAGE, INPAINT, OUTPAINT, DETAIL, REFERENCE, ANALYZE, NEXT_TURN, REFINE, PLUS_REFERENCE, PLUS_LOCAL,
+         PLUS_FFT)

@@ -1,0 +1,74 @@
+"""Makes the pictures of the README, docs/pictures/*.jpg: `python -m tools.gallery.readme_pictures`.
+
+Needs COMFYUI_PATH and a browser.
+templates.jpg: every workflow as ComfyUI's own page opens it · conversation.jpg: one of them, larger · demo.jpg: the page that
+`python dev.py demo` has written.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from .. import tiny_models
+from ..browser import Page, open_page
+from ..comfy_server import ComfyServer
+from .build import workflows
+from .graph import ROOT
+
+PICTURES = ROOT / "docs" / "pictures"
+LARGE = "ACE Conversation"
+COLUMNS, CELL, LINE = 3, (560, 300), 30
+GROUND, INK = (30, 32, 38), (245, 179, 1)
+
+
+def opened(page: Page, title: str) -> Image.Image:
+    """The canvas of the page, at 1600 × 1000 pixels, after the workflow was picked in the template browser."""
+    page.open_template(title)
+    page.tab.wait_for_timeout(1500)  # pictures load
+    return Image.open(io.BytesIO(page.tab.screenshot())).convert("RGB").crop((60, 100, 1600, 900))
+
+
+def contact_sheet(shots: dict[str, Image.Image]) -> Image.Image:
+    """All of them with their titles."""
+    rows = -(-len(shots) // COLUMNS)
+    sheet = Image.new("RGB", (COLUMNS * CELL[0], rows * (CELL[1] + LINE)), GROUND)
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
+    for i, (title, shot) in enumerate(shots.items()):
+        x, y = (i % COLUMNS) * CELL[0], (i // COLUMNS) * (CELL[1] + LINE)
+        sheet.paste(shot.resize((CELL[0] - 8, CELL[1] - 8), Image.Resampling.LANCZOS), (x + 4, y + LINE))
+        draw.text((x + 10, y + LINE // 2), title, font=font, fill=INK, anchor="lm")
+    return sheet
+
+
+def demo_page(page: Page) -> Image.Image:
+    """The top of the demo's page. FileNotFoundError with the way out."""
+    written = ROOT / "demo_output" / "index.html"
+    if not written.exists():
+        raise FileNotFoundError(f"{written} is missing: run python dev.py demo first.")
+    page.tab.set_viewport_size({"width": 1160, "height": 1240})
+    page.tab.goto(written.as_uri())
+    page.tab.evaluate("""Promise.all([...document.images].filter(i => i.getBoundingClientRect().top < innerHeight)
+                         .map(i => i.decode()))""")  # or some are painted in part
+    return Image.open(io.BytesIO(page.tab.screenshot())).convert("RGB")
+
+
+def main() -> int:
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        tiny_models.write(Path(folder) / "models")  # so that no loader is marked as lacking its file
+        with ComfyServer(Path(folder)) as server, open_page(server.url) as page:
+            shots = {title: opened(page, title) for title in workflows()}
+            contact_sheet(shots).save(PICTURES / "templates.jpg", quality=80)
+            shots[LARGE].save(PICTURES / "conversation.jpg", quality=82)
+            demo_page(page).save(PICTURES / "demo.jpg", quality=85)
+    print(f"3 pictures in {PICTURES.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
