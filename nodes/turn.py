@@ -28,7 +28,9 @@ class ConditionUnitNode(io.ComfyNode):
             category=CATEGORY,
             description="One turn: an instruction with its images and masks. Refer to each image by its slot's name: {image}, "
                         "{image1}, …",
-            search_aliases=["ACE instruction", "ACE prompt", "edit instruction", "CU", "text encode ACE"],
+            search_aliases=["ACE instruction", "ACE prompt", "edit instruction", "CU", "text encode ACE", "edit image",
+                            "image editing", "inpaint", "outpaint", "remove object", "style transfer", "chat edit",
+                            "multi-turn"],
             inputs=[
                 io.String.Input("instruction", multiline=True, dynamic_prompts=False, default="",
                                 placeholder="{image} turn the sky into a sunset",

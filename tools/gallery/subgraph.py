@@ -30,9 +30,9 @@ class Subgraph(Workflow):
         self.gives: list[tuple[str, Output]] = []
         self.entrance = Boundary()
 
-    def take(self, name: str, type: str, optional: bool = False, value=None) -> Output:
+    def take(self, name: str, type: str, value=None) -> Output:
         """value: what the widget that it feeds starts with; None: the inner node's own default."""
-        self.takes.append({"name": name, "type": type, "optional": optional})
+        self.takes.append({"name": name, "type": type})
         return Output(self.entrance, len(self.takes) - 1, type, value)
 
     def give(self, name: str, output: Output | Node) -> None:
@@ -56,6 +56,11 @@ class Subgraph(Workflow):
                 return node, slot["widget"]["name"], node.values[names.index(slot["widget"]["name"])]
         return None
 
+    def shape(self, number: int) -> dict:
+        """How the page draws input `number`: as the first slot that it feeds, optional ones with a shape of their own."""
+        slot = self.targets(number)[0][1]
+        return {"shape": slot["shape"]} if "shape" in slot and "widget" not in slot else {}
+
     def as_node_type(self) -> dict:
         """The box, in the form of an entry of gallery/nodes.json."""
         inputs, widgets = [], []
@@ -64,8 +69,8 @@ class Subgraph(Workflow):
             if found := self.widget_value(number):
                 slot["widget"] = {"name": take["name"]}
                 widgets.append({"name": take["name"], "default": found[2]})
-            elif take["optional"]:
-                slot["shape"] = 7
+            else:
+                slot |= self.shape(number)
             inputs.append(slot)
         outputs = [{"localized_name": name, "name": name, "type": output.type, "links": None}
                    for name, output in self.gives]
@@ -80,13 +85,13 @@ class Subgraph(Workflow):
         links = self.links
         return {
             "id": self.id, "version": 1, "revision": 0, "name": self.title,
-            "state": {**last, "lastNodeId": self.nodes[-1].id, "lastRerouteId": 0},
+            "state": {**last, "lastRerouteId": 0},
             "config": {}, "extra": {}, "widgets": [], "description": self.description,
             "inputNode": {"id": -10, "bounding": [-SIDE - 120, 0, 120, 40 + 20 * len(self.takes)]},
             "outputNode": {"id": -20, "bounding": [right + SIDE, 0, 120, 40 + 20 * len(self.gives)]},
             "inputs": [self._end(take["name"], take["type"], i, [-SIDE - 20, 20 + 20 * i], [
                 link for link, output, _, _ in links if output.node is self.entrance and output.slot == i])
-                | ({"shape": 7} if take["optional"] else {}) for i, take in enumerate(self.takes)],
+                | self.shape(i) for i, take in enumerate(self.takes)],
             "outputs": [self._end(name, output.type, i, [right + SIDE + 20, 20 + 20 * i], [
                 link for link, _, target, slot in links if target is None and slot == i])
                 for i, (name, output) in enumerate(self.gives)],

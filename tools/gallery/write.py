@@ -31,7 +31,8 @@ def workflow_json(flow: Workflow) -> dict:
         "version": FORMAT,
     }
     if flow.subgraphs:
-        last = {"lastGroupId": max(len(graph.groups) for graph in graphs), "lastLinkId": out["last_link_id"]}
+        last = {"lastGroupId": max(len(graph.groups) for graph in graphs), "lastLinkId": out["last_link_id"],
+                "lastNodeId": max(node.id for subgraph in flow.subgraphs.values() for node in subgraph.nodes)}
         out["definitions"] = {"subgraphs": [subgraph.definition(last) for subgraph in flow.subgraphs.values()]}
     return out
 
@@ -67,8 +68,9 @@ def node_json(flow: Workflow, node: Node, order: int) -> dict:
 
 
 def execution_order(flow: Workflow) -> list[Node]:
-    """Sources first, each node as soon as its last input is ready (the page numbers nodes in this order)."""
-    waiting = {id(node): sum(1 for output in node.incoming.values() if output.node in flow.nodes) for node in flow.nodes}
+    """Sources first, each node as soon as its last input is ready; what waits for a box's entrance comes last. The page numbers
+    nodes in this order."""
+    waiting = {id(node): len(node.incoming) for node in flow.nodes}
     ready = [node for node in flow.nodes if not waiting[id(node)]]
     order = []
     while ready:
@@ -80,7 +82,7 @@ def execution_order(flow: Workflow) -> list[Node]:
                     waiting[id(target)] -= 1
                     if not waiting[id(target)]:
                         ready.append(target)
-    return order
+    return order + [node for node in flow.nodes if node not in order]
 
 
 def groups_json(flow: Workflow) -> list[dict]:

@@ -54,8 +54,8 @@ def edit() -> Subgraph:
                    "{image2}. With a mask, everything outside it stays as it was.",
                    ("ACE", "edit image", "image editing", "instruct", "instruction edit", "style transfer", "remove object",
                     "add object", "replace object", "multi-turn", "chat edit"))
-    given = {"image": box.take("image", "IMAGE"), "mask": box.take("mask", "MASK", optional=True)}
-    given |= {name: box.take(name, "IMAGE", optional=True) for name in IMAGES[1:]}
+    given = {"image": box.take("image", "IMAGE"), "mask": box.take("mask", "MASK")}
+    given |= {name: box.take(name, "IMAGE") for name in IMAGES[1:]}
     turn(box, given | asked(box) | load(box), IMAGES, mask=True)
     return box
 
@@ -72,7 +72,7 @@ def inpaint() -> Subgraph:
                    "everything outside the mask stays as it was. For try-on, connect the garment to image1.",
                    ("ACE", "inpaint", "fill", "repaint", "try-on", "virtual try on", "object removal"))
     given = {"image": box.take("image", "IMAGE"), "mask": box.take("mask", "MASK"),
-             "image1": box.take("image1", "IMAGE", optional=True)}
+             "image1": box.take("image1", "IMAGE")}
     turn(box, given | asked(box) | load(box), ("image", "image1"), mask=True, blank=True)
     return box
 
@@ -103,7 +103,7 @@ def outpaint() -> Subgraph:
 def reference() -> Subgraph:
     box = Subgraph("Reference (ACE)", 5, "Makes a new picture from up to three reference pictures. Refer to them as {image}, "
                    "{image1} and {image2}.", ("ACE", "reference", "subject", "face", "multi-reference", "ip-adapter"))
-    given = {name: box.take(name, "IMAGE", optional=name != "image") for name in IMAGES}
+    given = {name: box.take(name, "IMAGE") for name in IMAGES}
     given |= asked(box) | {side: box.take(side, "INT", value=512) for side in ("width", "height")}
     turn(box, given | load(box), IMAGES, encoding=("width", "height"))
     return box
@@ -127,7 +127,7 @@ def next_turn() -> Subgraph:
     wire = box.take("conversation", "ACE_CONVERSATION")
     before = box.add("ACEEditorUnpackConversation", conversation=wire)
     given = {name: before[name] for name in ("image", "history", "model", "clip", "vae")}
-    given |= {"mask": box.take("mask", "MASK", optional=True), "image1": box.take("image1", "IMAGE", optional=True)}
+    given |= {"mask": box.take("mask", "MASK"), "image1": box.take("image1", "IMAGE")}
     turn(box, given | asked(box), ("image", "image1"), mask=True, history=True)
     return box
 
@@ -158,8 +158,8 @@ def plus(title: str, number: int, about: str, aliases: Sequence[str], lora: Mode
          fit: str = "match height") -> Subgraph:
     """ACE++: FLUX.1-Fill with a LoRA, or the full fine-tune. pictures: the first one must be connected."""
     box = Subgraph(title, number, about, ("ACE++", "ACE plus", *aliases))
-    given = {name: box.take(name, "IMAGE", optional=i > 0) for i, name in enumerate(pictures)}
-    given["mask"] = box.take("mask", "MASK", optional=True)
+    given = {name: box.take(name, "IMAGE") for name in pictures}
+    given["mask"] = box.take("mask", "MASK")
     text = box.take("instruction", "STRING", value="")
     sizes = {name: box.take(name, "INT", value=0) for name in ("width", "height")}
     fill, seed = box.take("fill_strength", "FLOAT", value=1.0), box.take("seed", "INT")
