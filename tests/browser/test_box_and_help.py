@@ -100,7 +100,7 @@ def test_names_and_tooltips(spoken, language):
         app.graph.clear()
         const node = LiteGraph.createNode('ACEEditorConditionUnit')
         Object.assign(app.canvas.ds, {scale: 1, offset: [0, 0]})
-        node.pos = [700, 350]
+        node.pos = [700, 130]  // all of it in view
         app.graph.add(node)
         return {title: node.title, widget: node.widgets[0].label ?? node.widgets[0].name}
     }""")
