@@ -93,38 +93,13 @@ def spoken(page):
 
 
 @pytest.mark.parametrize("language", ["en", "zh", "ja"])
-def test_names_and_tooltips(spoken, language):
-    """In Chinese our translation, in any other language the English of the schemas; placeholders as one types them."""
-    tab = spoken(language)
-    node = tab.evaluate("""() => {
+def test_names(spoken, language):
+    """In Chinese our translation, in any other language the English of the schemas."""
+    node = spoken(language).evaluate("""() => {
         app.graph.clear()
         const node = LiteGraph.createNode('ACEEditorConditionUnit')
-        Object.assign(app.canvas.ds, {scale: 1, offset: [0, 0]})
-        node.pos = [700, 130]  // all of it in view
         app.graph.add(node)
         return {title: node.title, widget: node.widgets[0].label ?? node.widgets[0].name}
     }""")
     about = definitions("zh" if language == "zh" else "en")["ACEEditorConditionUnit"]
-    assert node["title"] == about["display_name"]
-    assert node["widget"] == about["inputs"]["instruction"]["name"]
-    tooltip = about["inputs"]["name_image"]["tooltip"]
-    assert "{image}" in tooltip and shown_at(tab, "name_image") == tooltip
-    assert shown_at(tab, None) == about["description"]
-
-
-def shown_at(tab, widget: str | None) -> str:
-    """The tooltip that opens over a widget of the only node, or over its title."""
-    x, y = tab.evaluate("""name => {
-        const node = app.graph._nodes[0], at = app.canvas.canvas.getBoundingClientRect()
-        app.canvas.draw(true, true)
-        const y = name ? node.widgets.find(widget => widget.name === name).last_y + 10 : -15
-        return [at.left + node.pos[0] + 80, at.top + node.pos[1] + y]
-    }""", widget)
-    tab.mouse.move(x - 3, y - 2)
-    tab.mouse.move(x, y)
-    tip = tab.locator(".node-tooltip")
-    tip.wait_for()
-    text = tip.inner_text()
-    tab.mouse.move(5, 500)
-    tip.wait_for(state="hidden")
-    return text
+    assert node == {"title": about["display_name"], "widget": about["inputs"]["instruction"]["name"]}
