@@ -115,8 +115,8 @@ def check_partial(mask: Tensor) -> Tensor:
             raise MaskError(f"{which} is all black and covers nothing: paint the region to edit in white. (Load Image gives "
                             "an all-black mask if the picture has no alpha.)")
         if one.all():
-            raise MaskError(f"{which} is all white and covers everything, so nothing would be kept: paint only the region to "
-                            "edit, or use the result without this node.")
+            raise MaskError(f"{which} is all white and covers everything, so there is nothing to crop: paint only the region "
+                            "to edit, or edit the whole picture without this node.")
     return chosen
 
 

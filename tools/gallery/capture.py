@@ -1,6 +1,6 @@
 """Learn from the real page how it writes each node type: `python -m tools.gallery.capture --url ADDRESS [TYPE …]`.
 
-`gallery/nodes.json` then holds, per type, a fresh node as the page serializes it (slots, properties, smallest size), its
+`tools/gallery/nodes.json` then holds, per type, a fresh node as the page serializes it (slots, properties, smallest size), its
 widgets in order with their defaults, and its English texts. Workflows and help pages are built from it without ComfyUI or a
 browser. Without types, those already known are learned anew; a new type is named once.
 """

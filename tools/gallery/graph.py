@@ -105,7 +105,7 @@ class Workflow:
     def add(self, type: str, /, title: str | None = None, size: tuple[float, float] | None = None, **inputs) -> Node:
         """A node. Raises DescriptionError for an unknown type, input, or a missing choice."""
         if type not in NODES:
-            raise DescriptionError(f"{type} is not in gallery/nodes.json: start ComfyUI, then "
+            raise DescriptionError(f"{type} is not in tools/gallery/nodes.json: start ComfyUI, then "
                                    f"python -m tools.gallery.capture --url ADDRESS {type}")
         return self._place(type, NODES[type], title, size, inputs)
 

@@ -1,6 +1,6 @@
 """Writes js/docs: a help page and a picture of the wiring for every node of the pack: `python -m tools.gallery.help`.
 
-A page is the node's own description and tooltips (from gallery/nodes.json, or locales/ in other languages) and what
+A page is the node's own description and tooltips (from nodes.json, or locales/ in other languages) and what
 gallery/notes/<NodeId>.md adds: tips and errors.
 """
 

@@ -62,7 +62,7 @@ class Subgraph(Workflow):
         return {"shape": slot["shape"]} if "shape" in slot and "widget" not in slot else {}
 
     def as_node_type(self) -> dict:
-        """The box, in the form of an entry of gallery/nodes.json."""
+        """The box, in the form of an entry of nodes.json."""
         inputs, widgets = [], []
         for number, take in enumerate(self.takes):
             slot = {"localized_name": take["name"], "name": take["name"], "type": take["type"], "link": None}
