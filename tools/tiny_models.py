@@ -13,7 +13,7 @@ from torch import Tensor
 from ace_model.config import ACEConfig
 from ace_model.dit import DiT
 from tools import tiny_flux
-from tools.gallery.models import CLIP_L, DIT, DIT_1024, FLUX, FLUX_VAE, T5, VAE
+from tools.gallery.models import CLIP_L, DIT, DIT_1024, FLUX, FLUX_VAE, T5, UPSCALER, VAE
 from tools.tiny_flux import randoms, t5
 
 TEXT_WIDTH = tiny_flux.TEXT_WIDTH  # one text encoder file serves both models, like the published one
@@ -22,9 +22,10 @@ ACE = ACEConfig(hidden_size=72, depth=2, num_heads=1, text_width=TEXT_WIDTH, mlp
 
 
 def write(models: Path) -> None:
-    """models/…: every file that any workflow of the pack names."""
+    """models/…: every file that any workflow of the pack names but SAM 3, whose size core fixes."""
     for model, tensors in ((DIT, ace()), (DIT_1024, ace()), (T5, t5()), (VAE, tiny_vae()), (CLIP_L, tiny_flux.clip_l()),
-                           (FLUX, tiny_flux.flux(FLUX_INPUTS)), (FLUX_VAE, tiny_vae(16))):
+                           (FLUX, tiny_flux.flux(FLUX_INPUTS)), (FLUX_VAE, tiny_vae(16)),
+                           (UPSCALER, upscaler())):
         save(tensors, models / model.directory / model.name)
     for inputs, name in tiny_flux.NAMES.items():
         save(tiny_flux.flux(inputs), models / "diffusion_models" / name)
@@ -72,4 +73,21 @@ def tiny_vae(latent_channels: int = 4, seed: int = 2) -> dict[str, Tensor]:
     blocks("taesd_decoder", 3, 4, 5, 8, 9, 10, 13, 14, 15, 18)
     for number in (7, 12, 17):
         conv(f"taesd_decoder.{number}", 64, 64, bias=False)
+    return randoms(shapes, seed)
+
+
+def upscaler(seed: int = 6) -> dict[str, Tensor]:
+    """A Real-ESRGAN of one block, which makes a picture four times as large."""
+    features, grown, shapes = 8, 32, {}  # core's reader of such files takes 32 for granted
+
+    def conv(name: str, into: int, out: int) -> None:
+        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (out, into, 3, 3), (out,)
+
+    conv("conv_first", 3, features)
+    for part in (1, 2, 3):
+        for number in range(5):
+            conv(f"body.0.rdb{part}.conv{number + 1}", features + number * grown, features if number == 4 else grown)
+    for name in ("conv_body", "conv_up1", "conv_up2", "conv_hr"):
+        conv(name, features, features)
+    conv("conv_last", features, 3)
     return randoms(shapes, seed)

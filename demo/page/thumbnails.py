@@ -22,7 +22,8 @@ from ..world.tasks.batch import mask_of
 
 CASES: dict[str, tuple[str, str, int]] = {  # title: (task, subtask, seed)
     "ACE Start here": (SEMANTIC, "colour", 3), "ACE Text to image": (GENERATION, "text to image", 5),
-    "ACE Edit": (SEMANTIC, "background", 8), "ACE Face edit": (SEMANTIC, "expression", 2),
+    "ACE Edit": (SEMANTIC, "background", 8), "ACE Edit at full size": (SEMANTIC, "colour", 9),
+    "ACE Mask from words": (ELEMENT, "remove object", 6), "ACE Face edit": (SEMANTIC, "expression", 2),
     "ACE Style from a picture": (SEMANTIC, "style of a picture", 3), "ACE Analysis": (ANALYSIS, "depth", 2),
     "ACE Controllable generation": (CONTROL, "from edge", 4), "ACE Add or replace an object": (ELEMENT, "add object", 4),
     "ACE Remove an object": (ELEMENT, "remove object", 1), "ACE Text in pictures": (ELEMENT, "add text", 2),

@@ -24,7 +24,8 @@ from ..world.tasks.editing import EXPRESSIONS, express, recolour
 from .thumbnails import case
 
 FILES = {DIT.name: DEMO_DIT, T5.name: DEMO_T5, VAE.name: DEMO_VAE}
-UNLOADED = ("ACE Refine", "ACE++")  # titles that begin so need FLUX, which no demo file stands in for
+# Titles that begin so need FLUX, SAM 3 or an upscale model, which no demo file stands in for.
+UNLOADED = ("ACE Refine", "ACE++", "ACE Mask from words", "ACE Edit at full size")
 REST = Thing("circle", "blue", "striped", "small", "top right")
 TOY = Scene("meadow", "day", (Thing("star", "red", "plain", "big", "bottom left"), REST))  # starters/pictures/toy scene.png
 TOY_FIGURE = Scene("beach", "day", figure=Figure(1, "green", "dotted", "out", "apart"))  # starters/pictures/toy figure.png

@@ -15,6 +15,8 @@ TRY_ON = "Reference generation: try-on"
 TASKS = {  # of every turn of a template, in order; the phrasing whose rules it must keep
     "ACE Text to image": ["Text to image: create"],
     "ACE Edit": ["Semantic editing: color"],
+    "ACE Edit at full size": ["Element editing: replace object (mask)"],
+    "ACE Mask from words": ["Element editing: remove object (mask)"],
     "ACE Face edit": ["Semantic editing: expression"],
     "ACE Style from a picture": ["Semantic editing: style of a picture"],
     "ACE Analysis": ["Analysis: depth"],

@@ -30,6 +30,11 @@ CLIP_L = Model("clip_l.safetensors", f"{HUB}/comfyanonymous/flux_text_encoders/r
 FLUX_VAE = Model("ae.safetensors", f"{HUB}/Comfy-Org/Lumina_Image_2.0_Repackaged/resolve/main/split_files/vae/"
                  "ae.safetensors", "vae")
 
+SAM = Model("sam3.1_multiplex_fp16.safetensors", f"{HUB}/Comfy-Org/sam3.1/resolve/main/checkpoints/"
+            "sam3.1_multiplex_fp16.safetensors", "checkpoints")
+UPSCALER = Model("RealESRGAN_x4plus.safetensors", f"{HUB}/Comfy-Org/Real-ESRGAN_repackaged/resolve/main/"
+                 "RealESRGAN_x4plus.safetensors", "upscale_models")
+
 PLUS = f"{HUB}/ali-vilab/ACE_Plus/resolve/main"
 FILL = Model("flux1-fill-dev.safetensors", f"{HUB}/black-forest-labs/FLUX.1-Fill-dev/resolve/main/flux1-fill-dev.safetensors",
              "diffusion_models")
@@ -40,8 +45,8 @@ LOCAL = Model("comfyui_local_lora16.safetensors", f"{PLUS}/local_editing/comfyui
 
 DEMO_DIT, DEMO_T5, DEMO_VAE = "ace_demo_dit.safetensors", "ace_demo_t5.safetensors", "ace_demo_vae.safetensors"  # bundled
 
-_KNOWN = {model.name: model for model in (DIT, DIT_1024, T5, VAE, FLUX, CLIP_L, FLUX_VAE, FILL, FFT,
-                                              PORTRAIT, SUBJECT, LOCAL)}
+_KNOWN = {model.name: model for model in (DIT, DIT_1024, T5, VAE, FLUX, CLIP_L, FLUX_VAE, SAM, UPSCALER, FILL, FFT,
+                                          PORTRAIT, SUBJECT, LOCAL)}
 
 
 def by_name(value) -> Model | None:

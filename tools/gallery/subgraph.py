@@ -57,9 +57,9 @@ class Subgraph(Workflow):
         return None
 
     def shape(self, number: int) -> dict:
-        """How the page draws input `number`: as the first slot that it feeds, optional ones with a shape of their own."""
-        slot = self.targets(number)[0][1]
-        return {"shape": slot["shape"]} if "shape" in slot and "widget" not in slot else {}
+        """How the page draws input `number`: with the shape of optional slots, if it feeds no others."""
+        slots = [slot for _, slot in self.targets(number)]
+        return {"shape": slots[0]["shape"]} if all("shape" in slot and "widget" not in slot for slot in slots) else {}
 
     def as_node_type(self) -> dict:
         """The box, in the form of an entry of nodes.json."""

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from ace_model.comfyui import graph
 
 from ..graph import Workflow
-from ..models import CLIP_L, DEMO_DIT, DEMO_T5, DEMO_VAE, DIT, DIT_1024, FLUX, FLUX_VAE, T5, VAE
+from ..models import CLIP_L, DEMO_DIT, DEMO_T5, DEMO_VAE, DIT, DIT_1024, FLUX, FLUX_VAE, SAM, T5, UPSCALER, VAE
 from . import boxes
-from .parts import box, picture, save, start
+from .parts import ABOUT_ACE, PICTURE_SIZE, box, picture, save, start
 
 DEMO = {"model_name": DEMO_DIT, "text_encoder_name": DEMO_T5, "vae_name": DEMO_VAE, "guidance": 1.5}
 MASK_TIP = ("The mask is painted into the picture: right-click Load Image → *Open in MaskEditor*. Everything outside the mask "
@@ -100,6 +100,33 @@ def detail(title: str) -> Workflow:
     before = picture(flow, "cat", masked=True)
     save(flow, box(flow, boxes.DETAIL, image=before["IMAGE"], mask=before["MASK"],
                    instruction="Change the color of the eye indicated by the mask in {image} to bright blue."))
+    return flow
+
+
+def mask_from_words(title: str) -> Workflow:
+    flow = start(title, "SAM 3 finds what you name, ACE edits there. Everything else stays as it was.",
+                 ["*words* names what the mask covers. Several things by commas: cup, spoon. Up to five of a kind: cup:5.",
+                  "*points* takes what lies at a spot, in pixels: [{\"x\": 400, \"y\": 250}]. It adds to the words; for points "
+                  "alone set *threshold* to 1.",
+                  "Look at the mask. If it is black, nothing was found, and ACE edits the whole picture: lower *threshold* "
+                  "or use other words.", "*grow* widens the mask, to take in a shadow or a rim."], (*ABOUT_ACE, SAM))
+    before = picture(flow, "coffee")
+    found = box(flow, boxes.MASK_FROM_WORDS, image=before["IMAGE"], words="spoon")
+    flow.add("MaskPreview", title="The mask", size=PICTURE_SIZE, mask=found)
+    save(flow, box(flow, boxes.EDIT, image=before["IMAGE"], mask=found,
+                   instruction="Remove what is indicated by the mask from {image}."))
+    return flow
+
+
+def full_size(title: str) -> Workflow:
+    flow = start(title, "ACE answers at about 512 × 512. An upscale model brings the answer back to the photograph's own size; "
+                 "where the mask is black, the photograph itself stays.",
+                 ["Without a mask the whole picture changes: Change the style of {image} to watercolor style.",
+                  "For a small part of a large photograph *ACE Detail of a large photograph* is sharper.",
+                  "Choose another upscale model on the box.", MASK_TIP], (*ABOUT_ACE, UPSCALER))
+    before = picture(flow, "portrait", masked=True)
+    save(flow, box(flow, boxes.FULL_SIZE, image=before["IMAGE"], mask=before["MASK"],
+                   instruction="Change the color of the suit indicated by the mask in {image} to dark blue."))
     return flow
 
 
@@ -204,6 +231,7 @@ WORKFLOWS = {
                      "Changes a picture by words: color, pose, background, expression, hair, style.",
                      "Short forms work too: {image} blue cup.",
                      "One change at a time works best. Go on with *ACE Conversation*."),
+    "ACE Edit at full size": full_size,
     "ACE Face edit": edit("portrait", "{image} surprised, raised eyebrows, open mouth",
                           "Changes a face: expression, hair, glasses, gaze.", "The person stays the same."),
     "ACE Style from a picture": style,
@@ -223,6 +251,7 @@ WORKFLOWS = {
     "ACE Inpaint": inpaint,
     "ACE Outpaint": outpaint,
     "ACE Detail of a large photograph": detail,
+    "ACE Mask from words": mask_from_words,
     "ACE Fuse layers": fuse,
     "ACE Reference": reference,
     "ACE Try-on": try_on,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ace_model.comfyui import graph
 
 from ..graph import Node, Output
-from ..models import CLIP_L, DIT, FFT, FILL, FLUX, FLUX_VAE, LOCAL, SUBJECT, T5, VAE, Model
+from ..models import CLIP_L, DIT, FFT, FILL, FLUX, FLUX_VAE, LOCAL, SAM, SUBJECT, T5, UPSCALER, VAE, Model
 from ..subgraph import Subgraph
 
 FILES = ("model_name", "text_encoder_name", "vae_name")
@@ -25,15 +25,19 @@ def load(box: Subgraph) -> dict[str, Node]:
 
 
 def turn(box: Subgraph, given: dict[str, Output | Node], images: Sequence[str] = (), mask: bool = False, blank: bool = False,
-         encoding: Sequence[str] = (), history: bool = False, paste: dict[str, Output | Node] | None = None) -> None:
+         encoding: Sequence[str] = (), history: bool = False, paste: dict[str, Output | Node] | None = None,
+         finish: Callable[[Node], Node] | None = None) -> None:
     """One turn inside a box, answer and conversation given out. given: `instruction`, `seed`, `guidance`, models, pictures and
-    what `encoding` names · paste: inputs of ACE Keep Untouched; by default the first picture and its mask, if there is one."""
+    what `encoding` names · paste: inputs of ACE Keep Untouched; by default the first picture and its mask, if there is one ·
+    finish: what happens to the answer before it is pasted."""
     link = {name: [name, 0] for name in given}
     chain = graph.turn("turn", link["instruction"], [link[name] for name in images], {0: link["mask"]} if mask else None, blank,
                        link["history"] if history else None, {name: link[name] for name in encoding},
                        {"seed": link["seed"], "guidance": link["guidance"]})
     nodes = box.add_graph(chain, given)
     answer = nodes["turn image"]
+    if finish:
+        answer = finish(answer)
     if mask:
         answer = box.add("ACEEditorKeepUntouched", result=answer,
                          **(paste or {"original": given["image"], "mask": given["mask"]}))
@@ -89,6 +93,23 @@ def detail() -> Subgraph:
     return box
 
 
+def full_size() -> Subgraph:
+    box = Subgraph("Full-size Edit (ACE)", 14, "Edits a large picture and brings the answer back to its size with an upscale "
+                   "model. With a mask, everything outside it stays as it was.",
+                   ("ACE", "edit image", "upscale", "large picture", "original size", "high resolution"))
+    given = {"image": box.take("image", "IMAGE"), "mask": box.take("mask", "MASK")} | asked(box)
+    upscaler = box.add("UpscaleModelLoader", model_name=box.take("upscale_model_name", "COMBO", value=UPSCALER.name))
+
+    def enlarge(answer: Node) -> Node:
+        large = box.add("ImageUpscaleWithModel", upscale_model=upscaler, image=answer)
+        size = box.add("GetImageSize", image=given["image"])
+        return box.add("ImageScale", image=large, width=size["width"], height=size["height"], upscale_method="lanczos",
+                       crop="disabled")
+
+    turn(box, given | load(box), ("image",), mask=True, finish=enlarge)
+    return box
+
+
 def outpaint() -> Subgraph:
     box = Subgraph("Outpaint (ACE)", 4, "Continues a picture beyond its borders. left to bottom are fractions of its width and "
                    "height.", ("ACE", "outpaint", "extend image", "uncrop", "expand canvas"))
@@ -129,6 +150,22 @@ def next_turn() -> Subgraph:
     given = {name: before[name] for name in ("image", "history", "model", "clip", "vae")}
     given |= {"mask": box.take("mask", "MASK"), "image1": box.take("image1", "IMAGE")}
     turn(box, given | asked(box), ("image", "image1"), mask=True, history=True)
+    return box
+
+
+def mask_from_words() -> Subgraph:
+    """No ACE inside: core's SAM 3 finds what the words name. Points are typed, for core has no node to click them with."""
+    box = Subgraph("Mask from Words (SAM 3)", 13, "Finds what the words name in a picture and makes a mask of it. Points find "
+                   "what lies there.", ("ACE", "segment anything", "sam3", "select object", "mask from text", "text to mask",
+                                        "click"))
+    image, words = box.take("image", "IMAGE"), box.take("words", "STRING", value="")
+    points = box.add("PrimitiveString", value=box.take("points", "STRING", value=""))
+    threshold, grow = box.take("threshold", "FLOAT", value=0.5), box.take("grow", "INT", value=4)
+    sam = box.add("CheckpointLoaderSimple", ckpt_name=box.take("ckpt_name", "COMBO", value=SAM.name))
+    named = box.add("CLIPTextEncode", clip=sam["CLIP"], text=words)
+    found = box.add("SAM3_Detect", model=sam["MODEL"], image=image, conditioning=named, positive_coords=points,
+                    threshold=threshold)
+    box.give("mask", box.add("GrowMask", mask=found["masks"], expand=grow))
     return box
 
 
@@ -186,6 +223,7 @@ def plus(title: str, number: int, about: str, aliases: Sequence[str], lora: Mode
 
 EDIT, TEXT_TO_IMAGE, INPAINT, OUTPAINT, DETAIL = edit(), text_to_image(), inpaint(), outpaint(), detail()
 REFERENCE, ANALYZE, NEXT_TURN, REFINE = reference(), analyze(), next_turn(), refine()
+MASK_FROM_WORDS, FULL_SIZE = mask_from_words(), full_size()
 PLUS_REFERENCE = plus(
     "Reference Edit (ACE++)", 9, "Makes a picture that takes after the reference, or, with an image and a mask, puts the "
     "reference into the image there.", ("reference", "subject", "portrait", "try-on", "face swap", "place object"), SUBJECT,
@@ -195,5 +233,5 @@ PLUS_LOCAL = plus("Local Edit (ACE++)", 10, "Changes a picture under its mask.",
 PLUS_FFT = plus("Image Edit (ACE++ FFT)", 11, "Repaints a picture after what it shows, or under its mask.",
                 ("upscale", "super-resolution", "recolor", "depth", "contour", "repaint"), None, ("image", "reference"),
                 "keep size")
-BOXES = (EDIT, TEXT_TO_IMAGE, INPAINT, OUTPAINT, DETAIL, REFERENCE, ANALYZE, NEXT_TURN, REFINE, PLUS_REFERENCE, PLUS_LOCAL,
-         PLUS_FFT)
+BOXES = (EDIT, TEXT_TO_IMAGE, INPAINT, OUTPAINT, DETAIL, FULL_SIZE, REFERENCE, ANALYZE, NEXT_TURN, REFINE, MASK_FROM_WORDS,
+         PLUS_REFERENCE, PLUS_LOCAL, PLUS_FFT)
