@@ -11,6 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from ace_model.plus import make_canvas, model_input, split
+from starters.pictures import file_of
 from tools import tiny_flux, tiny_models
 from tools.comfy_server import PACK_NAME, ComfyServer, PromptError, link_folder
 from tools.gallery.api import api_graph
@@ -20,7 +21,7 @@ HELPER = Path(__file__).with_name("tiny_flux_pack")
 STEPS, SEED = 2, 7
 RESULTS = {  # of workflows whose result is not 1024×1024: the size asked for, or that of the picture that is edited
     "ACE++ Try-on": (512, 512), "ACE++ Place an object": (640, 416), "ACE++ Face swap": (128, 128),
-    "ACE++ Local edit": (592, 400), "ACE++ Follow contours": (1040, 880)}
+    "ACE++ Local edit": (592, 400), "ACE++ Reference with the FFT": (512, 384), "ACE++ Follow contours": (1040, 880)}
 PICTURES = {"person.png": (96, 64), "shirt.png": (48, 80)}  # width, height
 
 
@@ -201,11 +202,28 @@ def test_every_workflow_runs(server, title):
         if one["class_type"] in ("KSampler", "ACEEditorSampler"):
             one["inputs"]["steps"] = 1
         if one["class_type"] == "ACEEditorPlusCanvas":
-            one["inputs"]["token_budget"] = 64
+            one["inputs"]["token_budget"] = 128
     outputs = server.run(request)
     saved = [info for output in outputs.values() for info in output.get("images", []) if info["type"] == "output"]
     sizes = {server.image(info).size for info in saved}
     assert sizes == {RESULTS.get(title, (1024, 1024))}
+
+
+def test_the_fft_template_without_its_picture_makes_a_new_one(server):
+    """As its note says: delete the Load Image with the mask."""
+    title = "ACE++ Reference with the FFT"
+    request = api_graph(WORKFLOWS[title](title))
+    (gone,) = (key for key, one in request.items() if one["inputs"].get("image") == file_of("sign", masked=True))
+    request = {key: node(one["class_type"], **{name: value for name, value in one["inputs"].items()
+                                               if not (isinstance(value, list) and value[0] == gone)})
+               for key, one in request.items() if key != gone}
+    for one in request.values():
+        if one["class_type"] == "KSampler":
+            one["inputs"]["steps"] = 1
+        if one["class_type"] == "ACEEditorPlusCanvas":
+            one["inputs"]["token_budget"] = 256
+    (saved,) = (key for key, one in request.items() if one["class_type"] == "SaveImage")
+    assert sizes(server, server.run(request), saved) == [(1024, 768)]
 
 
 # Bad input

@@ -23,6 +23,8 @@ def size_of(graph: dict, link: list) -> tuple[int, int]:
     if kind == "LoadImage":
         with Image.open(FILES[inputs["image"]]) as file:
             return file.height, file.width
+    if kind == "ImageCompositeMasked":
+        return size_of(graph, inputs["destination"])
     if kind == "ImageScaleBy":
         return tuple(round(side * inputs["scale_by"]) for side in size_of(graph, inputs["image"]))
     assert kind in ("Canny", "ImageInvert"), f"{kind}: say here what size it makes"
@@ -47,7 +49,8 @@ def canvas_of(title: str) -> tuple[dict, Layout]:
 def test_canvas_is_of_the_size_that_the_weights_know(title):
     inputs, layout = canvas_of(title)
     assert FEWEST <= layout.tokens <= min(MOST, inputs["token_budget"]), layout
-    for panel in layout.panels:
+    keeps = inputs["reference_fit"] == "keep size"  # a small reference then stays small, as the full fine-tune knows it
+    for panel in [layout.edit] if keeps else layout.panels:
         assert min(panel.size) >= 512, layout
     if layout.source:  # else the picture is cropped
         assert layout.window.size == layout.source, layout

@@ -41,12 +41,16 @@ FILL = Model("flux1-fill-dev.safetensors", f"{HUB}/black-forest-labs/FLUX.1-Fill
 FFT = Model("ace_plus_fft.safetensors", f"{PLUS}/ace_plus_fft.safetensors", "diffusion_models")
 PORTRAIT = Model("comfyui_portrait_lora64.safetensors", f"{PLUS}/portrait/comfyui_portrait_lora64.safetensors", "loras")
 SUBJECT = Model("comfyui_subject_lora16.safetensors", f"{PLUS}/subject/comfyui_subject_lora16.safetensors", "loras")
+REDUX = Model("flux1-redux-dev.safetensors", f"{HUB}/Comfy-Org/Flux1-Redux-Dev/resolve/main/flux1-redux-dev.safetensors",
+              "style_models")
+SIGLIP = Model("sigclip_vision_patch14_384.safetensors", f"{HUB}/Comfy-Org/sigclip_vision_384/resolve/main/"
+               "sigclip_vision_patch14_384.safetensors", "clip_vision")
 LOCAL = Model("comfyui_local_lora16.safetensors", f"{PLUS}/local_editing/comfyui_local_lora16.safetensors", "loras")
 
 DEMO_DIT, DEMO_T5, DEMO_VAE = "ace_demo_dit.safetensors", "ace_demo_t5.safetensors", "ace_demo_vae.safetensors"  # bundled
 
 _KNOWN = {model.name: model for model in (DIT, DIT_1024, T5, VAE, FLUX, CLIP_L, FLUX_VAE, SAM, UPSCALER, FILL, FFT,
-                                          PORTRAIT, SUBJECT, LOCAL)}
+                                          PORTRAIT, SUBJECT, LOCAL, REDUX, SIGLIP)}
 
 
 def by_name(value) -> Model | None:

@@ -7,7 +7,24 @@ from collections.abc import Callable, Sequence
 from ace_model.comfyui import graph
 
 from ..graph import Node, Output
-from ..models import CLIP_L, DIT, FFT, FILL, FLUX, FLUX_VAE, LOCAL, SAM, SUBJECT, T5, UPSCALER, VAE, Model
+from ..models import (
+    CLIP_L,
+    DIT,
+    FFT,
+    FILL,
+    FLUX,
+    FLUX_VAE,
+    LOCAL,
+    PORTRAIT,
+    REDUX,
+    SAM,
+    SIGLIP,
+    SUBJECT,
+    T5,
+    UPSCALER,
+    VAE,
+    Model,
+)
 from ..subgraph import Subgraph
 
 FILES = ("model_name", "text_encoder_name", "vae_name")
@@ -192,8 +209,9 @@ def refine() -> Subgraph:
 
 
 def plus(title: str, number: int, about: str, aliases: Sequence[str], lora: Model | None, pictures: Sequence[str],
-         fit: str = "match height") -> Subgraph:
-    """ACE++: FLUX.1-Fill with a LoRA, or the full fine-tune. pictures: the first one must be connected."""
+         fit: str = "match height", redux: bool = False) -> Subgraph:
+    """ACE++: FLUX.1-Fill with a LoRA, or the full fine-tune. pictures: any of them may be left out, but not all · redux: the
+    text is joined by what Redux sees in the reference."""
     box = Subgraph(title, number, about, ("ACE++", "ACE plus", *aliases))
     given = {name: box.take(name, "IMAGE") for name in pictures}
     given["mask"] = box.take("mask", "MASK")
@@ -207,18 +225,30 @@ def plus(title: str, number: int, about: str, aliases: Sequence[str], lora: Mode
     clip = box.add("DualCLIPLoader", clip_name1=CLIP_L.name, clip_name2=box.take("clip_name", "COMBO", value=T5.name),
                    type="flux", device="default")
     vae = box.add("VAELoader", vae_name=box.take("vae_name", "COMBO", value=FLUX_VAE.name))
-    positive = box.add("ACEEditorPlusTextEncode", clip=clip, text=text)
+    positive = text = box.add("ACEEditorPlusTextEncode", clip=clip, text=text)
+    if redux:
+        positive = seen_by_redux(box, text, given["reference"])
     laid = box.add("ACEEditorPlusCanvas", fill_strength=fill, reference_fit=fit, token_budget=6144 if lora else 3072, **given,
                    **sizes)
     shifted = box.add("ModelSamplingFlux", model=model, width=laid["width"], height=laid["height"])
     cond = box.add("ACEEditorPlusConditioning", model=shifted, positive=positive, vae=vae, canvas=laid["canvas"],
-                   mask=laid["mask"], negative=box.add("ConditioningZeroOut", conditioning=positive))
+                   mask=laid["mask"], negative=box.add("ConditioningZeroOut", conditioning=text))
     latent = box.add("KSampler", model=shifted, positive=cond["positive"], negative=cond["negative"], cfg=1.0, steps=28,
                      latent_image=cond["latent"], seed=seed, sampler_name="euler", scheduler="simple", denoise=1.0)
     crop = box.add("ACEEditorPlusCropResult", image=box.add("VAEDecode", samples=latent, vae=vae), layout=laid["layout"])
     box.give("image", box.add("ACEEditorKeepUntouched", original=given["image"], result=crop["image"], mask=given["mask"],
                               window=crop["window"]))
     return box
+
+
+def seen_by_redux(box: Subgraph, text: Node, reference: Output) -> Node:
+    """The text with what Redux sees in the reference; strength and its type are widgets of the box."""
+    strength, kind = box.take("redux_strength", "FLOAT", value=0.2), box.take("strength_type", "COMBO", value="attn_bias")
+    style = box.add("StyleModelLoader", style_model_name=box.take("style_model_name", "COMBO", value=REDUX.name))
+    eyes = box.add("CLIPVisionLoader", clip_name=box.take("clip_vision_name", "COMBO", value=SIGLIP.name))
+    seen = box.add("CLIPVisionEncode", clip_vision=eyes, image=reference, crop="center")
+    return box.add("StyleModelApply", conditioning=text, style_model=style, clip_vision_output=seen, strength=strength,
+                   strength_type=kind)
 
 
 EDIT, TEXT_TO_IMAGE, INPAINT, OUTPAINT, DETAIL = edit(), text_to_image(), inpaint(), outpaint(), detail()
@@ -230,8 +260,12 @@ PLUS_REFERENCE = plus(
     ("reference", "reference1", "image"))
 PLUS_LOCAL = plus("Local Edit (ACE++)", 10, "Changes a picture under its mask.", ("inpaint", "local edit", "repaint"), LOCAL,
                   ("image",))
-PLUS_FFT = plus("Image Edit (ACE++ FFT)", 11, "Repaints a picture after what it shows, or under its mask.",
-                ("upscale", "super-resolution", "recolor", "depth", "contour", "repaint"), None, ("image", "reference"),
-                "keep size")
+PLUS_FFT = plus("Image Edit (ACE++ FFT)", 11, "Repaints a picture after what it shows, or under its mask; with a reference, "
+                "also after that. A reference alone makes a new picture.",
+                ("upscale", "super-resolution", "recolor", "depth", "contour", "repaint", "reference"), None,
+                ("image", "reference"), "keep size")
+PLUS_REDUX = plus("Reference Edit with Redux (ACE++)", 15, "Makes a picture that takes after the reference, which Redux looks "
+                  "at too, or, with an image and a mask, puts the reference into the image there.",
+                  ("redux", "reference", "portrait", "try-on", "logo"), PORTRAIT, ("reference", "image"), redux=True)
 BOXES = (EDIT, TEXT_TO_IMAGE, INPAINT, OUTPAINT, DETAIL, FULL_SIZE, REFERENCE, ANALYZE, NEXT_TURN, REFINE, MASK_FROM_WORDS,
-         PLUS_REFERENCE, PLUS_LOCAL, PLUS_FFT)
+         PLUS_REFERENCE, PLUS_REDUX, PLUS_LOCAL, PLUS_FFT)

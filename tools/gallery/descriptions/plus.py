@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..graph import Output, Workflow
-from ..models import CLIP_L, FFT, FILL, FLUX_VAE, LOCAL, PORTRAIT, SUBJECT, T5, Model
+from ..models import CLIP_L, FFT, FILL, FLUX_VAE, LOCAL, PORTRAIT, REDUX, SIGLIP, SUBJECT, T5, Model
 from . import boxes
 from .ace import MASK_TIP
 from .parts import box, picture, save, start
@@ -13,7 +13,8 @@ from .parts import box, picture, save, start
 MEMORY = ("**Memory.** FLUX.1-Fill and the FFT are 23.8 GB in bfloat16. The box loads Fill as it is; open it to choose "
           "fp8, which halves that. People report noise and red pictures with the FFT in fp8. "
           "FLUX.1's license forbids commercial use.")
-REDUX_TIP = "Redux steadies pattern and cut: open the box and put *Apply Style Model* behind ACE++ Text Encode."
+REDUX_TIP = ("Redux steadies pattern and cut: use the box *Reference Edit with Redux (ACE++)* with *redux_strength* 1 and "
+             "*strength_type* multiply.")
 
 
 def begin(title: str, about: str, tips: Sequence[str], *weights: Model) -> Workflow:
@@ -42,15 +43,44 @@ def place(reference: str, name: str, size: tuple[int, int], text: str, about: st
     return describe
 
 
+def with_redux(title: str) -> Workflow:
+    flow = begin(title, "The person of the reference in a new scene. Redux looks at the reference as well, which steadies "
+                 "what the words leave open.",
+                 ["*redux_strength* 0.2 with *attn_bias* is what the makers use for a new picture. To put the reference into "
+                  "a picture of yours, connect *image* and *mask* and use 1 with *multiply*.",
+                  "For things, clothes and logos choose the subject LoRA on the box.",
+                  "Begin with *Maintain the facial features.*; then describe the new picture."], FILL, PORTRAIT, REDUX, SIGLIP)
+    save(flow, box(flow, boxes.PLUS_REDUX, reference=picture(flow, "portrait")["IMAGE"], width=1024, height=1024,
+                   instruction="Maintain the facial features. The woman wears a yellow raincoat on a sailing boat, gray sea, "
+                               "overcast sky."))
+    return flow
+
+
 def local(title: str) -> Workflow:
-    flow = begin(title, "Changes what is under the mask.",
-                 ["Say what the mask should show afterwards.", "*fill_strength* 1 repaints from nothing. 0.5 keeps the "
-                  "structure: connect a picture whose masked part is a control map (depth, black contours on white, gray).",
-                  MASK_TIP],
-                 FILL, LOCAL)
+    flow = begin(title, "Changes what is under the mask, along the contours that are there.",
+                 ["*fill_strength* 0.5 follows the contours, as long as the instruction speaks of them. 1 repaints from "
+                  "nothing: then just say what is to be seen, such as: A silver fork lies beside the cup.",
+                  "Other maps do as well: depth, gray, a mosaic. Put their node in the place of Canny and Invert Image.",
+                  "The makers write 0.5 for maps in one place and 0 in another: try both.", MASK_TIP], FILL, LOCAL)
     before = picture(flow, "coffee", masked=True)
-    save(flow, box(flow, boxes.PLUS_LOCAL, image=before["IMAGE"], mask=before["MASK"], width=1184, height=800,
-                   instruction="A silver fork lies beside the cup."))
+    mapped = flow.add("ImageCompositeMasked", title="Contours inside the mask", destination=before["IMAGE"],
+                      source=contours(flow, before["IMAGE"]), mask=before["MASK"])
+    save(flow, box(flow, boxes.PLUS_LOCAL, image=mapped, mask=before["MASK"], width=1184, height=800, fill_strength=0.5,
+                   instruction='Following the mask, restore part of the image from the contours {image} in accordance with the '
+                               'description: "a golden spoon with an engraved handle".'))
+    return flow
+
+
+def full_fine_tune(title: str) -> Workflow:
+    flow = begin(title, "The full fine-tune instead of a LoRA: puts the thing in the reference into a picture where the mask "
+                 "is, or makes a new picture of it.",
+                 ["For a new picture, delete the Load Image with the mask and describe all that is to be seen. *width* and "
+                  "*height* are its size.",
+                  "The makers recommend the LoRAs, which are steadier: *ACE++ Place an object*, *ACE++ Subject*.", MASK_TIP],
+                 FFT)
+    taken, before = picture(flow, "teapot", "reference"), picture(flow, "sign", "image, with mask", True)
+    save(flow, box(flow, boxes.PLUS_FFT, image=before["IMAGE"], reference=taken["IMAGE"], mask=before["MASK"], width=1024,
+                   height=768, instruction="The teapot is printed on the sign."))
     return flow
 
 
@@ -72,7 +102,8 @@ def mosaic(flow: Workflow, image: Output) -> Output:
 
 def contours(flow: Workflow, image: Output) -> Output:
     """Black lines on white, as in the authors' samples; core's Canny draws white on black."""
-    return flow.add("ImageInvert", image=flow.add("Canny", image=image, low_threshold=0.2, high_threshold=0.5))["IMAGE"]
+    traced = flow.add("Canny", image=image, low_threshold=0.2, high_threshold=0.5)
+    return flow.add("ImageInvert", size=(230, 0), image=traced)["IMAGE"]
 
 
 WORKFLOWS = {
@@ -80,6 +111,7 @@ WORKFLOWS = {
         "portrait", "Maintain the facial features. The woman wears a dark green coat and smiles in a snowy street at dusk.",
         "The person of the reference in a new scene.", PORTRAIT,
         "Begin with *Maintain the facial features.*; then describe the new picture."),
+    "ACE++ Portrait with Redux": with_redux,
     "ACE++ Subject": generate(
         "teapot", "The teal teapot stands on a mossy rock beside a waterfall, morning light, photograph.",
         "The thing in the reference in a new scene: a product, a logo, a figure.", SUBJECT,
@@ -97,6 +129,7 @@ WORKFLOWS = {
         "Gives the person in a picture the face of the reference.", PORTRAIT,
         "Mask the face and the hair. A reference cropped to the head works best."),
     "ACE++ Local edit": local,
+    "ACE++ Reference with the FFT": full_fine_tune,
     "ACE++ Upscale": whole(
         "toy scene", mosaic, (1024, 1024), "{image} shows a red star and a blue striped ball above a meadow, crisp and clean.",
         "Enlarges a small picture by the full fine-tune. It is scaled up first; ACE++ paints the detail.",
