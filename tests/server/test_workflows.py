@@ -24,7 +24,7 @@ GRAPHS = {title: api_graph(describe(title)) for title, describe in workflows().i
 KEEPING = [title for title, graph in GRAPHS.items() if any(  # where a mask is connected
     node["class_type"] == "ACEEditorKeepUntouched" and "mask" in node["inputs"] for node in graph.values())]
 WORDS = "ACE Mask from words"
-BUDGET, MEGAPIXELS = 256, 0.0625  # instead of 1024 tokens, and of the refiner's 1
+BUDGET = 256  # tokens, instead of ACE's 1024 and the refiner's 4096
 SIZES = {  # (width, height) where it is not the first picture's
     "ACE Text to image": (256, 256), "ACE Reference": (256, 192), "ACE Refine with FLUX": (304, 208)}
 
@@ -47,8 +47,8 @@ def quick(graph: dict) -> dict:
         inputs = dict(node["inputs"])
         if "steps" in inputs:
             inputs["steps"] = 1 if node["class_type"] == "ACEEditorSampler" else 2
-        if "megapixels" in inputs:
-            inputs["megapixels"] = MEGAPIXELS
+        if node["class_type"] == "ComfyMathExpression":
+            inputs["expression"] = inputs["expression"].replace(str(1024**2), str(BUDGET * 256))
         if node["class_type"] == "ACEEditorPlusCanvas":
             inputs["token_budget"] = 512
         if node["class_type"] == "ACEEditorPadForOutpainting":
@@ -129,6 +129,21 @@ def test_sam_is_asked_for_words_and_only_its_file_is_missing(server):
     (asked,) = find(graph, "SAM3_Detect")
     (words,) = find(graph, "CLIPTextEncode")
     assert graph[asked]["inputs"]["conditioning"] == [words, 0] and graph[words]["inputs"]["text"] == "spoon"
+
+
+@pytest.mark.parametrize("before, after", [
+    ((512, 512), (1024, 1024)), ((592, 400), (1232, 832)), ((1024, 1024), (1024, 1024)), ((1264, 816), (1264, 816)),
+    ((1600, 1200), (1600, 1200))])
+def test_the_refiner_enlarges_to_4096_tokens_and_never_shrinks(server, before, after):
+    graph = GRAPHS["ACE Refine with FLUX"]
+    (scaled,) = find(graph, "ImageScale")
+    made = {"given": {"class_type": "EmptyImage", "inputs": {"width": before[0], "height": before[1], "batch_size": 1,
+                                                             "color": 0}},
+            "save": {"class_type": "SaveImage", "inputs": {"images": [scaled, 0], "filename_prefix": "scaled"}}}
+    for key in (scaled, *find(graph, "ComfyMathExpression"), *find(graph, "GetImageSize")):
+        inputs = graph[key]["inputs"]
+        made[key] = {**graph[key], "inputs": inputs | ({"image": ["given", 0]} if "image" in inputs else {})}
+    assert pixels(server, server.run(made), "save").shape[1::-1] == after
 
 
 def test_names_and_tooltips_are_those_of_the_nodes(server):

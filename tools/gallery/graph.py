@@ -83,6 +83,16 @@ class Group:
     bounding: tuple[float, float, float, float] = (0, 0, 0, 0)
 
 
+def grow(slots: list[dict], linked: set[str]) -> None:
+    """Behind the last of the slots "values.a", "values.b", … that the page grows, one stays free."""
+    for i, slot in enumerate(slots):
+        stem, letter = slot["name"][:-1], slot["name"][-1]
+        following = stem + chr(ord(letter) + 1)
+        if stem.endswith(".") and slot["name"] in linked and all(other["name"] != following for other in slots):
+            slots.insert(i + 1, slot | {"label": following[-1], "localized_name": following, "name": following})
+            return
+
+
 class Workflow:
     """Nodes, links and groups; `tools.gallery.layout` places them, `tools.gallery.write` turns them into JSON."""
 
@@ -148,6 +158,7 @@ class Workflow:
             else:
                 raise DescriptionError(f"{type} has no input {name}; it has "
                                        f"{', '.join([*widgets, *(slot['name'] for slot in saved['inputs'])])}.")
+        grow(saved["inputs"], set(links))
         node = Node(self.first_id + len(self.nodes), type, title, saved, list(widgets.values()), self._size(known, saved, size))
         self._connect(node, links)
         linked = {name for name in links if name in widgets}

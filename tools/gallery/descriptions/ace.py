@@ -9,7 +9,7 @@ from ace_model.comfyui import graph
 from ..graph import Workflow
 from ..models import CLIP_L, DEMO_DIT, DEMO_T5, DEMO_VAE, DIT, DIT_1024, FLUX, FLUX_VAE, SAM, T5, UPSCALER, VAE
 from . import boxes
-from .parts import ABOUT_ACE, PICTURE_SIZE, box, picture, save, start
+from .parts import ABOUT_ACE, MEMORY, PICTURE_SIZE, box, picture, save, start
 
 DEMO = {"model_name": DEMO_DIT, "text_encoder_name": DEMO_T5, "vae_name": DEMO_VAE, "guidance": 1.5}
 MASK_TIP = ("The mask is painted into the picture: right-click Load Image → *Open in MaskEditor*. Everything outside the mask "
@@ -215,12 +215,17 @@ def step_by_step(title: str) -> Workflow:
 def refine(title: str) -> Workflow:
     flow = start(title, "The 1024 px model edits, FLUX.1-dev sharpens: a little noise is added and FLUX removes it.",
                  ["*denoise* 0.2 keeps the picture; 0.4 invents more.",
-                  "Write what the finished picture shows before the quality words."],
-                 (DIT_1024, T5, VAE, FLUX, CLIP_L, FLUX_VAE))
+                  "The makers put the instruction, without {image}, before the quality words. A description of the finished "
+                  "picture does as well.",
+                  "A smaller picture is enlarged to a megapixel. A larger one keeps its size; FLUX then needs more memory.",
+                  "For a picture from words alone the makers leave ACE out: connect Load Image to the refiner, describe the "
+                  "picture, and set *denoise* to 1. Only the shape of the loaded picture then counts."],
+                 (DIT_1024, T5, VAE, FLUX, CLIP_L, FLUX_VAE),
+                 MEMORY + " FLUX.1-dev takes 23.8 GB in bfloat16. Its license forbids commercial use.")
     before = picture(flow, "coffee")
     made = box(flow, boxes.EDIT, image=before["IMAGE"], model_name=DIT_1024.name,
                instruction="{image} change the coffee to green tea")
-    save(flow, box(flow, boxes.REFINE, image=made))
+    save(flow, box(flow, boxes.REFINE, image=made, text=f"Change the coffee to green tea. {boxes.QUALITY}"))
     return flow
 
 

@@ -186,9 +186,19 @@ def mask_from_words() -> Subgraph:
     return box
 
 
+def enlarged(box: Subgraph, picture: Output) -> dict[str, Output]:
+    """Width and height as the authors' refiner has them: 4096 tokens if the picture is smaller, in multiples of 16."""
+    size, out = box.add("GetImageSize", image=picture), {}
+    for side, other in (("width", "height"), ("height", "width")):
+        out[side] = box.add("ComfyMathExpression", title=f"New {side}",
+                            expression=f"int(a * max(1, sqrt({1024**2} / (a * b)))) // 16 * 16",
+                            **{"values.a": size[side], "values.b": size[other]})["INT"]
+    return out
+
+
 def refine() -> Subgraph:
-    box = Subgraph("Refine with FLUX (ACE)", 8, "Sharpens a picture: enlarges it to a megapixel if it is smaller, adds "
-                   "a little noise and lets FLUX.1-dev remove it.",
+    box = Subgraph("Refine with FLUX (ACE)", 8, "Sharpens a picture: enlarges it to a megapixel if it is smaller, never "
+                   "shrinks it, adds a little noise and lets FLUX.1-dev remove it.",
                    ("ACE", "refiner", "sharpen", "upscale", "sdedit", "enhance"))
     picture = box.take("image", "IMAGE")
     text, denoise = box.take("text", "STRING", value=QUALITY), box.take("denoise", "FLOAT", value=0.2)
@@ -197,7 +207,7 @@ def refine() -> Subgraph:
     clip = box.add("DualCLIPLoader", clip_name1=CLIP_L.name, clip_name2=box.take("clip_name", "COMBO", value=T5.name),
                    type="flux", device="default")
     vae = box.add("VAELoader", vae_name=box.take("vae_name", "COMBO", value=FLUX_VAE.name))
-    large = box.add("ImageScaleToTotalPixels", image=picture, upscale_method="lanczos", megapixels=1.0, resolution_steps=16)
+    large = box.add("ImageScale", image=picture, upscale_method="lanczos", crop="disabled", **enlarged(box, picture))
     positive = box.add("FluxGuidance", conditioning=box.add("CLIPTextEncode", clip=clip, text=text), guidance=3.5)
     latent = box.add("SamplerCustomAdvanced", noise=box.add("RandomNoise", noise_seed=seed),
                      guider=box.add("BasicGuider", model=model, conditioning=positive),
