@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io, ui
 
-from ..starters.phrasings import PHRASINGS, TASKS, phrase
+from ..starters.phrasings import PHRASINGS, TASKS, PhrasingError, phrase, phrasings
 from .types import CATEGORY
 
 MOST = max(len(choices) for subtasks in PHRASINGS.values() for choices in subtasks.values())
@@ -32,6 +32,15 @@ class InstructionNode(io.ComfyNode):
             ],
             outputs=[io.String.Output(display_name="instruction", tooltip="Connect it to instruction of ACE Condition Unit.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, task=None):
+        """Instead of ComfyUI's own check of the list: names from before are good, too."""
+        try:
+            phrasings(task or TASKS[0])  # None: it comes over a link, which execute follows
+        except PhrasingError as error:
+            return str(error)
+        return True
 
     @classmethod
     def execute(cls, task, phrasing, what, how) -> io.NodeOutput:

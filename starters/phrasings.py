@@ -129,6 +129,9 @@ MARK = " (experimental)"
 TASKS = tuple(task + MARK * (task in EXPERIMENTAL)
               for task in (f"{group}: {subtask}" for group, subtasks in PHRASINGS.items() for subtask in subtasks))
 
+RENAMED = {"Semantic editing: colour": "Semantic editing: color",  # graphs saved before have these
+           "Controllable generation: colourise": "Controllable generation: colorize"}
+
 
 class PhrasingError(ValueError):
     """A task, number or gap that has no phrasing."""
@@ -154,8 +157,9 @@ def phrase(task: str, number: int = 1, what: str = "", how: str = "") -> str:
 
 
 def phrasings(task: str) -> tuple[str, ...]:
-    """All phrasings of a task. Raises PhrasingError for an unknown task."""
-    group, _, subtask = task.removesuffix(MARK).partition(": ")
+    """All phrasings of a task, with or without the mark, by its name today or before. Raises PhrasingError for others."""
+    plain = task.removesuffix(MARK)
+    group, _, subtask = RENAMED.get(plain, plain).partition(": ")
     choices = PHRASINGS.get(group, {}).get(subtask)
     if choices is None:
         known = ", ".join([name for name in TASKS if name.startswith(f"{group}: ")] or PHRASINGS)

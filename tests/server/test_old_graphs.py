@@ -3,7 +3,11 @@
 import copy
 
 import graphs
+import pytest
 import torch
+
+from starters.phrasings import phrase
+from tools.comfy_server import PromptError
 
 OLD_IDS = {"ACEEditorImageIndicatorEmbedding": "ACEEditorImageIndicator",
            "ACEEditorPadForOutpainting": "ACEEditorOutpaintCanvas"}
@@ -33,3 +37,28 @@ def outpainting() -> dict:
 
 def test_old_ids_run_with_the_same_result(run):
     assert torch.equal(run(aged(outpainting())), run(outpainting()))
+
+
+OLD_TASKS = {  # as the list named them before; `what` and `how` fill every gap
+    "Semantic editing: colour": "Semantic editing: color", "Controllable generation: colourise":
+    "Controllable generation: colorize", "Semantic editing: lighting": "Semantic editing: lighting (experimental)",
+    "Layer editing: split layers, subject": "Layer editing: split layers, subject (experimental)",
+    "Conversation: undo a part": "Conversation: undo a part (experimental)"}
+
+
+def asked(task: str) -> dict:
+    gaps = {"what": "the sky", "how": "dark red"}
+    return {"text": {"class_type": "ACEEditorInstruction", "inputs": {"task": task, "phrasing": 1, **gaps}},
+            "show": {"class_type": "PreviewAny", "inputs": {"source": ["text", 0]}}}
+
+
+@pytest.mark.parametrize("task", OLD_TASKS)
+def test_tasks_of_before_write_the_instructions_of_today(server, task):
+    assert server.run(asked(task))["show"]["text"] == [phrase(OLD_TASKS[task], 1, "the sky", "dark red")]
+
+
+def test_a_task_that_never_was_is_refused_before_the_run(server):
+    with pytest.raises(PromptError, match="task.*there is no task “Semantic editing: mood”: choose one of Semantic editing: "
+                                          "expression") as caught:
+        server.run(asked("Semantic editing: mood"))
+    assert caught.value.node_id == "text"
