@@ -75,6 +75,26 @@ def overlap(a: list[float], b: list[float], least: float = 1) -> bool:
     return all(min(a[i] + a[i + 2], b[i] + b[i + 2]) - max(a[i], b[i]) > least for i in (0, 1))
 
 
+def test_templates_open_on_a_core_without_blueprints(frontends):
+    """They bring their boxes along. Only the node library lacks them there."""
+    page, _ = frontends
+    address = "**/global_subgraphs"
+    page.tab.route(address, lambda route: route.fulfill(status=404, body="404: Not Found"))
+    try:
+        page.reload()
+        page.errors.clear()
+        for title in ("ACE Conversation", "ACE++ Local edit"):
+            page.load(page.template(title))
+            assert not page.complaints() and not page.errors
+            submitted = {key: {"class_type": node["class_type"], "inputs": node["inputs"]}
+                         for key, node in page.prompt().items()}
+            assert submitted == api_graph(FLOWS[title])
+        assert not {box.title for box in BOXES} & set(page.search_library("edit image"))
+    finally:
+        page.tab.unroute(address)
+        page.reload()
+
+
 THREE_PICTURES = """files => {
     app.graph.clear()
     const add = type => { const node = LiteGraph.createNode(type); app.graph.add(node); return node }
