@@ -77,20 +77,22 @@ class ConditionUnit:
                                "missing image, or refer to the picture of the turn before as {previous.image}.")
 
 
-def check_placeholders(text: str, images: int, where: str = "the instruction") -> None:
+def check_placeholders(text: str, images: int | None, where: str = "the instruction") -> None:
     """Raises LCUError for anything in single braces that looks like an image's name but is none: {imgae}, {image 1}.
 
-    images: how many images the turn has. The model would read such a thing as plain words, and nobody would notice.
+    images: how many images the turn has, None if that is not known yet. The model would read such a thing as plain words, and
+    nobody would notice.
     """
     for match in BRACES.finditer(text):
         meant = None if PLACEHOLDER.fullmatch(match[0]) else _meant(match[1], images)
         if meant:
-            names = ", ".join(map(placeholder, range(images))) or "no image"
-            raise LCUError(f"{where} has {match[0]}, which names no picture: did you mean {meant}? This turn has {names}; an "
-                           "earlier turn's picture is {previous.image}. If it is not meant as a name, leave out the braces.")
+            names = ", ".join(map(placeholder, range(images or 0))) or "no image"
+            known = "" if images is None else f"This turn has {names}; an earlier turn's picture is {{previous.image}}. "
+            raise LCUError(f"{where} has {match[0]}, which names no picture: did you mean {meant}? {known}If it is not meant as "
+                           "a name, leave out the braces.")
 
 
-def _meant(text: str, images: int) -> str | None:
+def _meant(text: str, images: int | None) -> str | None:
     """The name that `text` is probably mistyped from, if any."""
     plain = re.sub(r"[\W_]", "", unicodedata.normalize("NFKC", text).casefold())
     plain = re.sub(r"^prev(?=[0-9]|im|pic|$)", "previous", plain)

@@ -3,7 +3,16 @@
 from comfy_api.latest import io
 
 from ..ace_model.images import ImageError
-from ..ace_model.lcu import DEFAULT_ROUNDS, MAX_IMAGES, ConditionUnit, LCUError, LongContextUnit, name_image, placeholder
+from ..ace_model.lcu import (
+    DEFAULT_ROUNDS,
+    MAX_IMAGES,
+    ConditionUnit,
+    LCUError,
+    LongContextUnit,
+    check_placeholders,
+    name_image,
+    placeholder,
+)
 from ..ace_model.masks import fit_mask
 from .types import CATEGORY, ConditionUnitType, Conversation, ConversationType, LongContextUnitType
 
@@ -48,6 +57,15 @@ class ConditionUnitNode(io.ComfyNode):
             outputs=[ConditionUnitType.Output(display_name="unit", tooltip="For ACE Condition Tokenizer, or for ACE "
                                                                             "Long-context Unit in a conversation.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, instruction=None):
+        """Mistyped names stop the run before any model is loaded, and the page frames the box and names its instruction."""
+        try:
+            check_placeholders(instruction or "", None)
+        except LCUError as error:
+            return str(error)
+        return True
 
     @classmethod
     def execute(cls, instruction, blank_masked, name_image, **slots) -> io.NodeOutput:

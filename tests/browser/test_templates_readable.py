@@ -132,3 +132,20 @@ def test_slots_stay_when_the_first_picture_goes(frontends, how):
     with pytest.raises(PromptError, match=r"image\d is connected, but image is not") as caught:
         server.run(graph)
     assert caught.value.node_type == "ACEEditorConditionUnit"
+
+
+def test_a_mistyped_name_is_shown_on_the_box(frontends):
+    """Nothing runs; the page names the box and its instruction, and the details say what was meant."""
+    page, server = frontends
+    page.nodes_2(False)
+    page.load(page.template("ACE Edit"))
+    page.set_widget("Image Edit (ACE)", "instruction", "make the cup in {imgae} blue")
+    page.tab.get_by_test_id("queue-button").click()
+    page.tab.get_by_text("Image Edit (ACE) rejected the value for instruction").first.wait_for()
+    framed = page.tab.evaluate("() => app.graph._nodes.filter(node => node.has_errors).map(node => node.title)")
+    page.see_errors()
+    page.tab.get_by_label("Info for Image Edit (ACE) - instruction").first.click()
+    page.tab.get_by_text("did you mean {image}?").first.wait_for(timeout=5000)
+    assert framed == ["Image Edit (ACE)"]
+    page.errors.clear()  # the refusal, 400, is one
+    page.load(page.template("ACE Edit"))

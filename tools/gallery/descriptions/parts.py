@@ -27,7 +27,8 @@ def start(title: str, about: str, tips: Sequence[str] = (), files: Sequence[Mode
             f"- [{file.name}]({file.url}) → *{file.directory}*" for file in files)]
     text = "\n\n".join([*parts, memory])
     note = flow.add("MarkdownNote", title="Read me", size=(NOTE_WIDTH, note_height(text)), text=text)
-    note.saved |= {"color": "#222", "bgcolor": "#000"}  # on the page's own brown, links and lists are hard to read
+    # On the page's own brown, links and lists are hard to read. The light theme makes these two light gray.
+    note.saved |= {"color": "#353535", "bgcolor": "#3f3f3f"}
     return flow
 
 
