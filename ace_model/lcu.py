@@ -88,8 +88,8 @@ def check_placeholders(text: str, images: int | None, where: str = "the instruct
         if meant:
             names = ", ".join(map(placeholder, range(images or 0))) or "no image"
             known = "" if images is None else f"This turn has {names}; an earlier turn's picture is {{previous.image}}. "
-            raise LCUError(f"{where} has {match[0]}, which names no picture: did you mean {meant}? {known}If it is not meant as "
-                           "a name, leave out the braces.")
+            raise LCUError(f"{where} has {match[0]}, which names no picture: did you mean {meant}? {known}If it is not meant "
+                           "as a name, leave out the braces.")
 
 
 def _meant(text: str, images: int | None) -> str | None:
