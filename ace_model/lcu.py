@@ -20,8 +20,9 @@ from .masks import check_mask, is_partial
 MAX_IMAGES = 9  # the indicator table has 10 rows and the target takes one (spec: row N for N images)
 DEFAULT_ROUNDS = 5  # earlier turns that the official chat remembers
 
-PLACEHOLDER = re.compile(r"\{(?:previous(?P<back>[1-9][0-9]*|)\.)?image(?P<number>0|[1-9][0-9]*|)\}")
-BRACES = re.compile(r"(?<![{｛])[{｛]([\w\s.#()\[\]-]+)[}｝](?![}｝])")  # no JSON, no {a|b}: a mistyped name has no such signs
+PLACEHOLDER = re.compile(r"\{(?:previous(?P<back>[1-9][0-9]{0,3}|)\.)?image(?P<number>0|[1-9][0-9]{0,3}|)\}")
+# No JSON, no {a|b}: a mistyped name has no such signs.
+BRACES = re.compile(r"(?<![{｛])[{｛]([\w\s.#()\[\]-]+)[,;:!?]?[}｝](?![}｝])")
 NEAR = 0.8  # how like a name its letters must be: "imgae" is 0.80, "damage" 0.73
 
 
@@ -103,7 +104,7 @@ def _meant(text: str, images: int | None) -> str | None:
     if likeness[name] < NEAR:
         return None
     back, number = re.fullmatch(r"(?:[^0-9]+([0-9]+)(?=[^0-9]))?[^0-9]*([0-9]*).*", plain).groups()
-    number = int(number or 0)
+    back, number = (back or "")[:4], int(number[:4] or 0)
     if name == "image":
         return placeholder(min(number, images - 1) if images else number)
     if name == "previous":
@@ -135,18 +136,14 @@ class LongContextUnit:
     forgotten: int = 0  # turns before these
 
     def then(self, unit: ConditionUnit, max_rounds: int = DEFAULT_ROUNDS) -> "LongContextUnit":
-        """The conversation with `unit` added. Keeps at most `max_rounds` earlier turns and forgets the oldest.
+        """The conversation with `unit` added. Forgets the oldest turns beyond `max_rounds` earlier ones and beyond 9 images.
 
-        Raises LCUError if more than 9 images remain.
+        Raises LCUError if the instruction names a picture that is forgotten.
         """
         earlier = self.turns[-max_rounds:] if max_rounds > 0 else ()
+        while sum(len(turn.images) for turn in (*earlier, unit)) > MAX_IMAGES:
+            earlier = earlier[1:]
         lcu = LongContextUnit((*earlier, unit), self.forgotten + len(self.turns) - len(earlier))
-        counts = [len(turn.images) for turn in lcu.turns]
-        if sum(counts) > MAX_IMAGES:
-            keep = next(k for k in range(len(counts)) if sum(counts[k:]) <= MAX_IMAGES)
-            raise LCUError(f"there are {sum(counts)} images in {len(counts)} turns ({', '.join(map(str, counts))}), but ACE "
-                           f"takes at most {MAX_IMAGES}: set max_rounds to {len(counts) - 1 - keep} to forget the oldest "
-                           f"{_count(sum(counts[:keep]))}, or disconnect {_count(sum(counts) - MAX_IMAGES)}.")
         lcu.instructions()  # an instruction that names a forgotten picture fails here, where the turn is added
         return lcu
 
@@ -196,7 +193,8 @@ class LongContextUnit:
                 if source < 0:
                     known = {0: "no earlier turn is", 1: "only 1 earlier turn is"}.get(turn, f"only {turn} earlier turns are")
                     raise LCUError(f"the instruction names {match[0]}, but {known} remembered: "
-                                   "raise max_rounds of ACE Long-context Unit, or connect the picture itself.")
+                                   f"raise max_rounds of ACE Long-context Unit if all turns together have at most {MAX_IMAGES} "
+                                   "images, or connect the picture itself.")
                 if number >= len(self.turns[source].images):
                     raise LCUError(f"the instruction names {match[0]}, but that turn has "
                                    f"{_count(len(self.turns[source].images))}: name one that it has.")

@@ -69,17 +69,18 @@ class Canvas:
 
 def make_canvas(references: Sequence[Tensor] = (), image: Tensor | None = None, mask: Tensor | None = None,
                 width: int = 0, height: int = 0, keep_size: bool = False, fill_strength: float = 1.0,
-                max_tokens: int = TOKEN_BUDGET) -> Canvas:
+                max_tokens: int = TOKEN_BUDGET, names: Sequence[str] = ()) -> Canvas:
     """Lay references and a picture out side by side.
 
     references: up to 8 batches of pictures of any size · image: the picture to edit; None = generate one · mask: of the
     image's size; None or all black = everywhere · width, height: size of the result, 0 = the image's, else the first
     reference's; a picture of another shape is cropped around its center · keep_size: references keep their size up to
     0.8 of the panel's height on gray, else they get its height · fill_strength: how gray the image becomes under the
-    mask, 0 to 1 · max_tokens: of 16×16 pixels, over the whole canvas. Batches of one are repeated.
+    mask, 0 to 1 · max_tokens: of 16×16 pixels, over the whole canvas · names: what errors call the references. Batches of one
+    are repeated.
     Raises PlusError, and ImageError for tensors that are not pictures.
     """
-    references, image, mask, count = check_inputs(references, image, mask, fill_strength)
+    references, image, mask, count = check_inputs(references, image, mask, fill_strength, names)
     references = [framing(each.shape[1:3])[0].of(each) for each in references]
     source = None if image is None else tuple(image.shape[1:3])
     window, output = framing(source or references[0].shape[1:3], width, height)
@@ -215,7 +216,7 @@ def restore(image: Tensor, layout: Layout) -> Tensor:
     return resize(crop(image, layout), *layout.output)
 
 
-def check_inputs(references, image, mask, fill_strength) -> tuple[list[Tensor], Tensor | None, Tensor | None, int]:
+def check_inputs(references, image, mask, fill_strength, names=()) -> tuple[list[Tensor], Tensor | None, Tensor | None, int]:
     """(references, image, mask, batch size): RGB, masks of 0 and 1 or None. Raises PlusError, ImageError."""
     if image is None and not len(references):
         raise PlusError("neither a reference nor an image is connected: connect a reference, an image to edit, or both.")
@@ -224,7 +225,8 @@ def check_inputs(references, image, mask, fill_strength) -> tuple[list[Tensor], 
     if not 0 <= fill_strength <= 1:
         raise PlusError(f"fill_strength is {fill_strength}, but must be between 0 (the model sees the whole image) and 1 "
                         "(the image is blanked under the mask).")
-    named = {f"reference{i or ''}": reference for i, reference in enumerate(references)}
+    names = names or [f"reference{i or ''}" for i in range(len(references))]
+    named = dict(zip(names, references, strict=True))
     named |= {} if image is None else {"image": image}
     device = next(iter(named.values())).device
     named = {name: checked(batch, name).to(device) for name, batch in named.items()}

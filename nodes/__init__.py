@@ -1,6 +1,6 @@
 """The pack's nodes, in menu order."""
 
-from contextlib import suppress
+import logging
 from pathlib import Path
 
 import folder_paths
@@ -62,8 +62,11 @@ REPLACEMENTS = [
 class ACEEditorExtension(ComfyExtension):
     async def on_load(self):
         register()
-        with suppress(OSError):  # an input folder that cannot be written to: the workflows then open without pictures
-            pictures.install(Path(folder_paths.get_input_directory()))
+        folder = Path(folder_paths.get_input_directory())
+        try:
+            pictures.install(folder)
+        except OSError as error:
+            logging.warning("ACE's example pictures cannot be written to %s (%s): templates open without them.", folder, error)
         for replacement in REPLACEMENTS:
             await ComfyAPI().node_replacement.register(replacement)
 

@@ -37,7 +37,7 @@ class InstructionNode(io.ComfyNode):
     def validate_inputs(cls, task=None):
         """Instead of ComfyUI's own check of the list: names from before are good, too."""
         try:
-            phrasings(task or TASKS[0])  # None: it comes over a link, which execute follows
+            phrasings(TASKS[0] if task is None else str(task))  # None: it comes over a link, which execute follows
         except PhrasingError as error:
             return str(error)
         return True

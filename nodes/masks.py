@@ -101,7 +101,8 @@ class KeepUntouchedNode(io.ComfyNode):
                                  tooltip="From ACE Crop Around Mask or ACE++ Crop Result, if the result shows only part of the "
                                          "picture."),
             ],
-            outputs=[io.Image.Output(display_name="image", tooltip="The finished picture, as large as the original.")],
+            outputs=[io.Image.Output(display_name="image", tooltip="The finished picture: with a mask as large as the "
+                                                                     "original, else the result as it is.")],
         )
 
     @classmethod

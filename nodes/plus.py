@@ -72,9 +72,10 @@ class PlusCanvasNode(io.ComfyNode):
         if unknown:
             raise plus.PlusError(f"{', '.join(sorted(unknown))}: there is no such slot. A canvas takes at most "
                                  f"{plus.MAX_REFERENCES} references, {REFERENCE_SLOTS[0]} to {REFERENCE_SLOTS[-1]}.")
-        references = [slots[slot] for slot in REFERENCE_SLOTS if slots.get(slot) is not None]
+        references = {slot: slots[slot] for slot in REFERENCE_SLOTS if slots.get(slot) is not None}
         keep_size = reference_fit == FITS[1]
-        made = plus.make_canvas(references, image, mask, width, height, keep_size, fill_strength, token_budget)
+        made = plus.make_canvas(list(references.values()), image, mask, width, height, keep_size, fill_strength, token_budget,
+                                tuple(references))
         if image is not None and fill_strength == 1 and bool(plus.crop(made.mask, made.layout).all()):
             logging.warning("ACE Editor: ACE++ Canvas blanks the whole image, because it has no mask and fill_strength is "
                             "1. Connect a mask, or lower fill_strength so that the model sees the image.")

@@ -1,5 +1,7 @@
 """A turn (condition unit), and a conversation (long-context condition unit)."""
 
+import logging
+
 from comfy_api.latest import io
 
 from ..ace_model.images import ImageError
@@ -51,8 +53,8 @@ class ConditionUnitNode(io.ComfyNode):
                                  tooltip="Hides the pixels under the masks from the model, for inpainting, outpainting and "
                                          "try-on. Needs a mask."),
                 io.Boolean.Input("name_image", default=True,
-                                 tooltip="Puts “{image} ” in front if the instruction names none of the connected images, as "
-                                         "the official tools do."),
+                                 tooltip="Puts “{image} ” in front if the instruction names no image, as the official tools "
+                                         "do."),
             ],
             outputs=[ConditionUnitType.Output(display_name="unit", tooltip="For ACE Condition Tokenizer, or for ACE "
                                                                             "Long-context Unit in a conversation.")],
@@ -96,7 +98,8 @@ class LongContextUnitNode(io.ComfyNode):
                                                   "conversation."),
                 io.Int.Input("max_rounds", default=DEFAULT_ROUNDS, min=0, max=MAX_IMAGES,
                              tooltip="How many earlier turns to remember; older ones are forgotten. 0 forgets all. All turns "
-                                     f"together may have {MAX_IMAGES} images."),
+                                     f"together have at most {MAX_IMAGES} images: beyond that the oldest turns are "
+                                     "forgotten, too."),
             ],
             outputs=[LongContextUnitType.Output(display_name="lcu", tooltip="For ACE Condition Tokenizer, and for history of "
                                                                            "the next turn.")],
@@ -104,7 +107,12 @@ class LongContextUnitNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, unit, max_rounds, history=None) -> io.NodeOutput:
-        return io.NodeOutput((history or LongContextUnit()).then(unit, max_rounds))
+        before = history or LongContextUnit()
+        lcu = before.then(unit, max_rounds)
+        if dropped := len(before.turns) + 1 - len(lcu.turns):
+            logging.info("ACE forgets the oldest %d of %d turns: it remembers %d earlier ones and %d images.", dropped,
+                         len(before.turns) + 1, max_rounds, MAX_IMAGES)
+        return io.NodeOutput(lcu)
 
 
 class PackConversationNode(io.ComfyNode):
@@ -178,8 +186,9 @@ def one_each(batches: dict, slots: list[str]) -> list:
         batch = batches.get(slot)
         if batch is not None and batch.ndim > 2:
             if len(batch) != 1:
-                raise ImageError(f"{slot} is a batch of {len(batch)} pictures, but this slot takes one: pick one with Get "
-                                 "Image from Batch, or connect each picture to its own slot.")
+                kind, way = ("masks", "connect a single mask") if slot in MASK_SLOTS else (
+                    "pictures", "pick one with Get Image from Batch, or connect each picture to its own slot")
+                raise ImageError(f"{slot} is a batch of {len(batch)} {kind}, but this slot takes one: {way}.")
             batch = batch[0]
         out.append(batch)
     return out

@@ -7,7 +7,6 @@ caption or description, "the mask" where one goes in, often just `{image}` and a
 
 import re
 
-GAPS = ("what", "how")
 GAP = re.compile(r"\[(\w+)\]")
 SPELLED = ("Element editing: write text",)  # ACE reads letters to be written one by one
 
@@ -91,8 +90,8 @@ PHRASINGS: dict[str, dict[str, tuple[str, ...]]] = {
                         '{image} extend per the mask, caption "[what]"', "continue {image} in the area indicated by the mask"),
     },
     "Layer editing": {
-        "fuse layers": ("place the subject of {image} naturally into {image1}",
-                        "merge the foreground {image} with the background {image1} into one image"),
+        "fuse layers": ("place the subject of {image1} naturally into {image}",  # the answer has the size of {image}
+                        "merge the background {image} with the foreground {image1} into one image"),
         "split layers, subject": ("cut out [what] from {image} and put it on a plain white background",
                                   "extract the foreground layer of {image}"),
         "split layers, background": ("remove [what] from {image} and leave the background layer",

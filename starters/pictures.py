@@ -49,7 +49,7 @@ def install(folder: Path) -> list[str]:
     wanted = [(name, False) for name in names()] + [(name, True) for name in names() if mask_of(name).is_file()]
     for name, masked in wanted:
         path = Path(folder) / file_of(name, masked)
-        if path.exists():
+        if os.path.lexists(path):  # a link to a disk that is away is the user's, too
             continue
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:

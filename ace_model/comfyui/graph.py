@@ -71,13 +71,14 @@ def decode(key: str, vae: Link = ("vae", 0)) -> Graph:
 
 
 def turn(key: str, instruction: str | Link, images: Sequence[Link] = (), masks: Mapping[int, Link] | None = None,
-         blank: bool = False, history: Link | None = None, encoding: Mapping | None = None, sampling: Mapping | None = None
-         ) -> Graph:
+         blank: bool = False, history: Link | None = None, encoding: Mapping | None = None, sampling: Mapping | None = None,
+         name_image: bool = False) -> Graph:
     """The whole chain of one turn: `<key> unit`, `lcu`, `tokens`, `indicator`, `latent`, `image`.
 
-    history: the `<key> lcu` of the turn before · encoding, sampling: further arguments of `encode` and `sample`.
+    history: the `<key> lcu` of the turn before · encoding, sampling: further arguments of `encode` and `sample` ·
+    name_image: put `{image} ` in front of an instruction that names no picture.
     """
-    return {name(key, "unit"): condition_unit(instruction, images, masks, blank),
+    return {name(key, "unit"): condition_unit(instruction, images, masks, blank, name_image),
             **remember(key, [name(key, "unit"), 0], history),
             **encode(key, [name(key, "lcu"), 0], **(encoding or {})),
             **sample(key, **(sampling or {})),

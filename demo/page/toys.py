@@ -109,7 +109,7 @@ def conversation() -> Toy:
     purple = TOY.change(0, colour="purple")
     made = steps(TOY, ("semantic editing", "make the red star in {image} purple", purple),
                  ("multi-turn", "show {image} at night", purple.but(light="night")),
-                 ("multi-turn", "undo the first change but keep the rest", TOY.but(light="night")),
+                 ("multi-turn", "{image} with the colours of {previous2.image}", TOY.but(light="night")),
                  conversation=True)
     return replace(made, steps=made.steps[::2])
 

@@ -42,11 +42,13 @@ def test_ten_images(server):
     fails(server, graph, "ACEEditorConditionUnit", r"image9 is not a slot: ACE takes at most 9 images in one turn")
 
 
-def test_history_and_current_over_nine(server):
+def test_beyond_nine_images_the_oldest_turn_is_forgotten(server, run):
     graph = graphs.edit([("{image}", ["a.png"], {}), ("{image}", ["b.png"], {})])
     graph["unit0"]["inputs"] |= {f"image{i}": ["load a.png", 0] for i in range(1, 9)}
-    fails(server, graph, "ACEEditorLongContextUnit",
-          r"10 images in 2 turns \(9, 1\).*set max_rounds to 0 to forget the oldest 9 images, or disconnect 1 image")
+    run(graph)
+    assert "ACE forgets the oldest 1 of 2 turns" in server.log
+    graph["unit1"]["inputs"]["instruction"] = "{image} like {previous.image}"
+    fails(server, graph, "ACEEditorLongContextUnit", "but no earlier turn is remembered")
 
 
 def test_long_text_warns_and_runs(server, run):

@@ -120,6 +120,13 @@ def test_api_graph_unpacks_boxes():
     assert all(node["class_type"] in NODES for node in graph.values())
 
 
+def test_boxes_name_the_picture_where_the_instruction_does_not():
+    """As the official tools do: “{image} ” goes in front of an instruction that names no picture."""
+    units = [node["inputs"] for flow in FLOWS.values() for node in api_graph(flow).values()
+             if node["class_type"] == "ACEEditorConditionUnit"]
+    assert units and all(inputs["name_image"] for inputs in units if "image" in inputs)
+
+
 def test_errors_of_descriptions_name_what_is_wrong():
     flow = Workflow("x")
     with pytest.raises(DescriptionError, match="tools.gallery.capture"):

@@ -108,9 +108,12 @@ def test_ten_images():
     with error("there are 10 images in one turn, but ACE takes at most 9: remove 1"):
         ConditionUnit("{image}", [picture() for _ in range(10)])
     lcu = conversation(("{image}", 4), ("{image}", 3))
-    with error(r"10 images in 3 turns \(4, 3, 3\).*max_rounds to 1 to forget the oldest 4 images, or disconnect 1 image"):
-        lcu.then(ConditionUnit("{image}", [picture() for _ in range(3)]))
     assert len(lcu.then(ConditionUnit("{image}", [picture(), picture()])).frames()) == 10
+    longer = lcu.then(ConditionUnit("{image} as in {previous.image}", [picture() for _ in range(3)]))
+    assert len(longer.turns) == 2 and longer.forgotten == 1, "the oldest turn is forgotten"
+    assert longer.instructions()[-1] == "{image3} as in {image}"
+    with error("names {previous2.image}, but only 1 earlier turn is remembered"):
+        lcu.then(ConditionUnit("{image} as in {previous2.image}", [picture() for _ in range(3)]))
 
 
 def test_target_index_out_of_range():

@@ -20,6 +20,7 @@ MISTYPED = {  # in a turn of three images: {image}, {image1}, {image2}
     "{previous_image}": "{previous.image}", "{previousimage}": "{previous.image}", "{previous.img}": "{previous.image}",
     "{previous0.image}": "{previous.image}", "{previous01.image}": "{previous.image}", "{previos.image}": "{previous.image}",
     "{previous.image01}": "{previous.image1}", "{previous2}": "{previous2.image}", "{prev2.image1}": "{previous2.image1}",
+    "{image,}": "{image}", "{image1:}": "{image1}", "{Image" + "1" * 5000 + "}": "{image2}",
     "{previous 2.image}": "{previous2.image}", "{previous2.Image 1}": "{previous2.image1}",
 }
 LEFT_ALONE = [

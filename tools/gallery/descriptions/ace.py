@@ -12,8 +12,8 @@ from . import boxes
 from .parts import ABOUT_ACE, MEMORY, PICTURE_SIZE, box, picture, save, start
 
 DEMO = {"model_name": DEMO_DIT, "text_encoder_name": DEMO_T5, "vae_name": DEMO_VAE, "guidance": 1.5}
-MASK_TIP = ("The mask is painted into the picture: right-click Load Image → *Open in MaskEditor*. Everything outside the mask "
-            "stays as it was.")
+MASK_TIP = ("The mask is painted into the picture: right-click Load Image → *Open in MaskEditor*. Everything farther than 16 "
+            "pixels from it stays as it was.")
 NAMES_TIP = "Refer to each picture by its name: {image}, {image1}, {image2}."
 EXPERIMENT = "**Experimental:** the makers published no example that names an earlier picture."
 
@@ -104,7 +104,7 @@ def detail(title: str) -> Workflow:
 
 
 def mask_from_words(title: str) -> Workflow:
-    flow = start(title, "SAM 3 finds what you name, ACE edits there. Everything else stays as it was.",
+    flow = start(title, "SAM 3 finds what you name, ACE edits there. The rest stays as it was.",
                  ["*words* names what the mask covers. Several things by commas: cup, spoon. Up to five of a kind: cup:5.",
                   "*points* takes what lies at a spot, in pixels: [{\"x\": 400, \"y\": 250}]. It adds to the words; for points "
                   "alone set *threshold* to 1.",
@@ -120,7 +120,7 @@ def mask_from_words(title: str) -> Workflow:
 
 def full_size(title: str) -> Workflow:
     flow = start(title, "ACE answers at about 512 × 512. An upscale model brings the answer back to the photograph's own size; "
-                 "where the mask is black, the photograph itself stays.",
+                 "away from the mask, the photograph itself stays.",
                  ["Without a mask the whole picture changes: Change the style of {image} to watercolor style.",
                   "For a small part of a large photograph *ACE Detail of a large photograph* is sharper.",
                   "Choose another upscale model on the box.", MASK_TIP], (*ABOUT_ACE, UPSCALER))
@@ -173,7 +173,8 @@ def conversation(title: str) -> Workflow:
     flow = start(title, "Three turns. Each box takes over the conversation: picture, memory and models.",
                  ["For a fourth turn add *Next Turn (ACE)* and connect one wire.",
                   "{image} is the last answer, {previous.image} the picture of the turn before, {previous2.image} of the turn "
-                  "before that.", "Nine pictures fit into a conversation. The oldest turns are forgotten first.", EXPERIMENT])
+                  "before that.", "It remembers five earlier turns and nine pictures in all; the oldest are "
+                  "forgotten first.", EXPERIMENT])
     first = box(flow, boxes.EDIT, "Turn 1", image=picture(flow, "portrait")["IMAGE"],
                 instruction="{image} put on round glasses")
     second = box(flow, boxes.NEXT_TURN, "Turn 2", conversation=first["conversation"],
@@ -200,7 +201,8 @@ def step_by_step(title: str) -> Workflow:
                   "vae": flow.add("VAELoader", vae_name=VAE.name)}
     with flow.group("Picture"):
         before = picture(flow, "coffee", masked=True)
-    chain = graph.turn("turn", "Remove what is indicated by the mask from {image}.", [["image", 0]], {0: ["mask", 0]})
+    chain = graph.turn("turn", "Remove what is indicated by the mask from {image}.", [["image", 0]], {0: ["mask", 0]},
+                       name_image=True)
     given = models | {"image": before["IMAGE"], "mask": before["MASK"]}
     for stage, parts in (("1 · LCU assembly", ("unit", "lcu")), ("2 · Condition tokenizing", ("tokens",)),
                          ("3 · Image indicator embedding", ("indicator",)), ("4 · Long-context sampling", ("latent", "image"))):
@@ -217,7 +219,8 @@ def refine(title: str) -> Workflow:
                  ["*denoise* 0.2 keeps the picture; 0.4 invents more.",
                   "The makers put the instruction, without {image}, before the quality words. A description of the finished "
                   "picture does as well.",
-                  "A smaller picture is enlarged to a megapixel. A larger one keeps its size; FLUX then needs more memory.",
+                  "A smaller picture is enlarged to a megapixel. A larger one is only rounded down to multiples of 16; "
+                  "FLUX then needs more memory.",
                   "For a picture from words alone the makers leave ACE out: connect Load Image to the refiner, describe the "
                   "picture, and set *denoise* to 1. Only the shape of the loaded picture then counts."],
                  (DIT_1024, T5, VAE, FLUX, CLIP_L, FLUX_VAE),

@@ -50,7 +50,7 @@ def turn(box: Subgraph, given: dict[str, Output | Node], images: Sequence[str] =
     link = {name: [name, 0] for name in given}
     chain = graph.turn("turn", link["instruction"], [link[name] for name in images], {0: link["mask"]} if mask else None, blank,
                        link["history"] if history else None, {name: link[name] for name in encoding},
-                       {"seed": link["seed"], "guidance": link["guidance"]})
+                       {"seed": link["seed"], "guidance": link["guidance"]}, name_image=True)
     nodes = box.add_graph(chain, given)
     answer = nodes["turn image"]
     if finish:
@@ -72,7 +72,7 @@ def asked(box: Subgraph, text: str = "{image} ") -> dict[str, Output]:
 
 def edit() -> Subgraph:
     box = Subgraph("Image Edit (ACE)", 1, "Edits a picture by an instruction. Refer to the pictures as {image}, {image1} and "
-                   "{image2}. With a mask, everything outside it stays as it was.",
+                   "{image2}. With a mask, everything farther than 16 pixels from it stays as it was.",
                    ("ACE", "edit image", "image editing", "instruct", "instruction edit", "style transfer", "remove object",
                     "add object", "replace object", "multi-turn", "chat edit"))
     given = {"image": box.take("image", "IMAGE"), "mask": box.take("mask", "MASK")}
@@ -90,7 +90,8 @@ def text_to_image() -> Subgraph:
 
 def inpaint() -> Subgraph:
     box = Subgraph("Inpaint (ACE)", 3, "Repaints the masked part of a picture. The model does not see what was there before; "
-                   "everything outside the mask stays as it was. For try-on, connect the garment to image1.",
+                   "everything farther than 16 pixels from the mask stays as it was. For try-on, connect the garment to "
+                   "image1.",
                    ("ACE", "inpaint", "fill", "repaint", "try-on", "virtual try on", "object removal"))
     given = {"image": box.take("image", "IMAGE"), "mask": box.take("mask", "MASK"),
              "image1": box.take("image1", "IMAGE")}
@@ -112,7 +113,7 @@ def detail() -> Subgraph:
 
 def full_size() -> Subgraph:
     box = Subgraph("Full-size Edit (ACE)", 14, "Edits a large picture and brings the answer back to its size with an upscale "
-                   "model. With a mask, everything outside it stays as it was.",
+                   "model. With a mask, everything farther than 16 pixels from it stays as it was.",
                    ("ACE", "edit image", "upscale", "large picture", "original size", "high resolution"))
     given = {"image": box.take("image", "IMAGE"), "mask": box.take("mask", "MASK")} | asked(box)
     upscaler = box.add("UpscaleModelLoader", model_name=box.take("upscale_model_name", "COMBO", value=UPSCALER.name))
@@ -152,7 +153,8 @@ def analyze() -> Subgraph:
                    "more. Pick it as task.",
                    ("ACE", "depth map", "edge detection", "segmentation", "pose", "canny", "preprocessor"))
     given = {"image": box.take("image", "IMAGE")}
-    given["instruction"] = box.add("ACEEditorInstruction", task=box.take("task", "COMBO", value="Analysis: depth"))
+    task, what = box.take("task", "COMBO", value="Analysis: depth"), box.take("what", "STRING")
+    given["instruction"] = box.add("ACEEditorInstruction", task=task, what=what)
     given |= {"seed": box.take("seed", "INT"), "guidance": box.take("guidance", "FLOAT", value=4.5)}
     turn(box, given | load(box), ("image",))
     return box
@@ -187,18 +189,21 @@ def mask_from_words() -> Subgraph:
 
 
 def enlarged(box: Subgraph, picture: Output) -> dict[str, Output]:
-    """Width and height as the authors' refiner has them: 4096 tokens if the picture is smaller, in multiples of 16."""
+    """Width and height as the authors' refiner has them: 4096 tokens if the picture is smaller, in multiples of 16.
+
+    The thousandth keeps 1024 from becoming 1023.9999.
+    """
     size, out = box.add("GetImageSize", image=picture), {}
     for side, other in (("width", "height"), ("height", "width")):
         out[side] = box.add("ComfyMathExpression", title=f"New {side}",
-                            expression=f"int(a * max(1, sqrt({1024**2} / (a * b)))) // 16 * 16",
+                            expression=f"int(a * max(1, sqrt({1024**2} / (a * b))) + 0.001) // 16 * 16",
                             **{"values.a": size[side], "values.b": size[other]})["INT"]
     return out
 
 
 def refine() -> Subgraph:
-    box = Subgraph("Refine with FLUX (ACE)", 8, "Sharpens a picture: enlarges it to a megapixel if it is smaller, never "
-                   "shrinks it, adds a little noise and lets FLUX.1-dev remove it.",
+    box = Subgraph("Refine with FLUX (ACE)", 8, "Sharpens a picture: enlarges it to a megapixel if it is smaller, adds "
+                   " a little noise and lets FLUX.1-dev remove it.",
                    ("ACE", "refiner", "sharpen", "upscale", "sdedit", "enhance"))
     picture = box.take("image", "IMAGE")
     text, denoise = box.take("text", "STRING", value=QUALITY), box.take("denoise", "FLOAT", value=0.2)
