@@ -67,15 +67,16 @@ class ConditionUnit:
         object.__setattr__(self, "images", images)
         object.__setattr__(self, "masks", masks)
         if self.blank and not any(is_partial(mask) for mask in masks):
-            raise LCUError("blank_masked is on, but no mask is partly white. A missing, all-black or all-white mask selects "
-                           "the whole picture, so nothing would be left of it. Paint the region to repaint in white, or "
-                           "turn blank_masked off.")
+            raise LCUError("a mask is missing: paint one on Load Image (right-click → Open in MaskEditor) and connect MASK, or "
+                           "turn blank_masked off. blank_masked is on, but no mask is partly white; a missing, all-black or "
+                           "all-white mask selects the whole picture, so nothing would be left of it.")
         check_placeholders(self.instruction, len(images))
         for match in PLACEHOLDER.finditer(self.instruction):
             number = int(match["number"] or 0)
             if match["back"] is None and number >= len(images):
-                raise LCUError(f"the instruction names {match[0]}, but this turn has {_count(len(images))}: connect the "
-                               "missing image, or refer to the picture of the turn before as {previous.image}.")
+                raise LCUError(f"the instruction names {match[0]}, but nothing is connected to {match[0].strip('{}')} "
+                               f"(this turn has {_count(len(images))}): connect that picture, or refer to the picture of "
+                               "the turn before as {previous.image}.")
 
 
 def check_placeholders(text: str, images: int | None, where: str = "the instruction") -> None:

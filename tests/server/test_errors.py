@@ -21,7 +21,7 @@ def fails(server, graph, kind, match):
 
 def test_instruction_names_an_absent_image(server):
     fails(server, graphs.edit([("{image1} make it blue", ["a.png"], {})]), "ACEEditorConditionUnit",
-          r"names \{image1\}, but this turn has 1 image: connect the missing image")
+          r"names \{image1\}, but nothing is connected to image1 \(this turn has 1 image\): connect that picture")
 
 
 def test_gap_between_images(server):

@@ -89,9 +89,9 @@ def error(match, kind=LCUError):
 
 
 def test_names_without_their_image():
-    with error(r"names \{image1\}, but this turn has 1 image"):
+    with error(r"names \{image1\}, but nothing is connected to image1 \(this turn has 1 image"):
         conversation(("{image} and {image1}", 1))
-    with error(r"names \{image\}, but this turn has no image.*previous\.image"):
+    with error(r"names \{image\}, but nothing is connected to image \(this turn has no image.*previous\.image"):
         conversation(("{image}", 1), ("{image} again", 0))
     with error(r"names \{previous\.image\}, but there is no earlier turn: connect history"):
         conversation(("{image} like {previous.image}", 1))

@@ -9,7 +9,8 @@ GAP_X, GAP_Y = 60, 56  # nodes are taller in ComfyUI's other drawing, Nodes 2.0
 PADDING = 20  # between a group's frame and its nodes
 HEADER = 44  # a group's title
 GROUP_GAP = 50
-COLUMNS = 3  # beside the note, so that the page opens a workflow at a zoom at which one can read it
+COLUMNS = 3  # so that the page opens a workflow at a zoom at which one can read it
+TALLEST = 900  # a column that is no higher with the note below it takes the note; else that stands on the left
 
 
 def arrange(flow: Workflow) -> None:
@@ -20,7 +21,10 @@ def arrange(flow: Workflow) -> None:
     if loose:
         notes = [node for node in loose if node.type == "MarkdownNote"]
         others = folded(columns([node for node in loose if node not in notes]), COLUMNS)
-        widest, _ = place_columns([notes, *others] if notes else others, x, HEADER)
+        beside = [notes] if notes else []
+        if notes and len(others) == COLUMNS and height_of([*others[0], *notes]) <= TALLEST:
+            others[0], beside = [*others[0], *notes], []
+        widest, _ = place_columns([*beside, *others], x, HEADER)
     for group in flow.groups:
         if not group.below:
             x, y, widest = x + (widest + GROUP_GAP if widest else 0), 0, 0
@@ -38,15 +42,19 @@ def place_group(group: Group, x: float, y: float) -> tuple[float, float]:
 
 def place_columns(stacks: list[list[Node]], x: float, y: float) -> tuple[float, float]:
     """Place stacks of nodes from (x, y) on; return the width and height they take, title bars included."""
-    left, tallest = x, 0.0
+    left = x
     for stack in stacks:
         top = y
         for node in stack:
             node.pos = (left, top + TITLE)
             top += TITLE + node.size[1] + GAP_Y
-        tallest = max(tallest, top - GAP_Y - y)
         left += max(node.size[0] for node in stack) + GAP_X
-    return left - GAP_X - x, tallest
+    return left - GAP_X - x, max(map(height_of, stacks), default=0)
+
+
+def height_of(stack: list[Node]) -> float:
+    """Of nodes on top of each other, title bars included."""
+    return sum(TITLE + node.size[1] + GAP_Y for node in stack) - GAP_Y
 
 
 def folded(stacks: list[list[Node]], most: int | None) -> list[list[Node]]:

@@ -21,8 +21,7 @@ EXPERIMENT = "**Experimental:** the makers published no example that names an ea
 def start_here(title: str) -> Workflow:
     flow = start(title, "Press **Run**. The star turns purple; in the second turn it gets its old color back, which the model "
                  "only knows because it remembers the first picture.",
-                 ["{image} is the picture of this turn, {previous.image} the one of the turn before.",
-                  "Drop a picture on Load Image to try your own.",
+                 ["{image} is the picture that a turn edits, {previous.image} the one that the turn before edited.",
                   "Open a box with the icon in its corner to see the nodes inside."], (),
                  "**The demo model** comes with this pack. It knows a toy world of shapes, faces and letters at 128 "
                  "pixels, and its own simple English; it shows what ACE does and that your installation works. For real "
@@ -104,10 +103,11 @@ def detail(title: str) -> Workflow:
 
 
 def mask_from_words(title: str) -> Workflow:
-    flow = start(title, "SAM 3 finds what you name, ACE edits there. The rest stays as it was.",
-                 ["*words* names what the mask covers. Several things by commas: cup, spoon. Up to five of a kind: cup:5.",
-                  "*points* takes what lies at a spot, in pixels: [{\"x\": 400, \"y\": 250}]. It adds to the words; for points "
-                  "alone set *threshold* to 1.",
+    flow = start(title, "SAM 3 finds what you name; ACE edits it. The rest stays as it was.",
+                 ["*words*, the text field, names what the mask covers. Separate several things with commas: cup, spoon. For "
+                  "up to five of a kind: cup:5.",
+                  "*points* takes the object at a point, x and y in pixels: [{\"x\": 400, \"y\": 250}]. It adds to the "
+                  "words; for points alone set *threshold* to 1.",
                   "Look at the mask. If it is black, nothing was found, and ACE edits the whole picture: lower *threshold* "
                   "or use other words.", "*grow* widens the mask, to take in a shadow or a rim."], (*ABOUT_ACE, SAM))
     before = picture(flow, "coffee")
@@ -122,7 +122,7 @@ def full_size(title: str) -> Workflow:
     flow = start(title, "ACE answers at about 512 × 512. An upscale model brings the answer back to the photograph's own size; "
                  "away from the mask, the photograph itself stays.",
                  ["Without a mask the whole picture changes: Change the style of {image} to watercolor style.",
-                  "For a small part of a large photograph *ACE Detail of a large photograph* is sharper.",
+                  "For a small part of a large photograph, use *ACE Detail of a large photograph*: it is sharper.",
                   "Choose another upscale model on the box.", MASK_TIP], (*ABOUT_ACE, UPSCALER))
     before = picture(flow, "portrait", masked=True)
     save(flow, box(flow, boxes.FULL_SIZE, image=before["IMAGE"], mask=before["MASK"],
@@ -170,11 +170,11 @@ def try_on(title: str) -> Workflow:
 
 
 def conversation(title: str) -> Workflow:
-    flow = start(title, "Three turns. Each box takes over the conversation: picture, memory and models.",
-                 ["For a fourth turn add *Next Turn (ACE)* and connect one wire.",
-                  "{image} is the last answer, {previous.image} the picture of the turn before, {previous2.image} of the turn "
-                  "before that.", "It remembers five earlier turns and nine pictures in all; the oldest are "
-                  "forgotten first.", EXPERIMENT])
+    flow = start(title, "Three turns. Each box continues the conversation: picture, memory and models.",
+                 ["For a fourth turn add *Next Turn (ACE)*, connect one wire, and a Save Image to see the answer.",
+                  "{image} is the last answer, {previous.image} the picture that the turn before started from, "
+                  "{previous2.image} the one before that.",
+                  "It remembers five earlier turns and nine pictures in all; the oldest are forgotten first.", EXPERIMENT])
     first = box(flow, boxes.EDIT, "Turn 1", image=picture(flow, "portrait")["IMAGE"],
                 instruction="{image} put on round glasses")
     second = box(flow, boxes.NEXT_TURN, "Turn 2", conversation=first["conversation"],
@@ -237,7 +237,8 @@ WORKFLOWS = {
     "ACE Text to image": text_to_image,
     "ACE Edit": edit("coffee", "Change the color of the cup and the saucer in {image} to deep blue.",
                      "Changes a picture by words: color, pose, background, expression, hair, style.",
-                     "Short forms work too: {image} blue cup.",
+                     "Choose your own picture on Load Image, and press Run.", "Answers have about 512 × 512 pixels. For the "
+                     "photograph's own size use *ACE Edit at full size*.", "Short forms work too, such as: {image} blue cup.",
                      "One change at a time works best. Go on with *ACE Conversation*."),
     "ACE Edit at full size": full_size,
     "ACE Face edit": edit("portrait", "{image} surprised, raised eyebrows, open mouth",

@@ -203,7 +203,7 @@ def enlarged(box: Subgraph, picture: Output) -> dict[str, Output]:
 
 def refine() -> Subgraph:
     box = Subgraph("Refine with FLUX (ACE)", 8, "Sharpens a picture: enlarges it to a megapixel if it is smaller, adds "
-                   " a little noise and lets FLUX.1-dev remove it.",
+                   "a little noise and lets FLUX.1-dev remove it.",
                    ("ACE", "refiner", "sharpen", "upscale", "sdedit", "enhance"))
     picture = box.take("image", "IMAGE")
     text, denoise = box.take("text", "STRING", value=QUALITY), box.take("denoise", "FLOAT", value=0.2)

@@ -28,7 +28,7 @@ def start(title: str, about: str, tips: Sequence[str] = (), files: Sequence[Mode
     text = "\n\n".join([*parts, memory])
     note = flow.add("MarkdownNote", title="Read me", size=(NOTE_WIDTH, note_height(text)), text=text)
     # On the page's own brown, links and lists are hard to read. The light theme makes these two light gray.
-    note.saved |= {"color": "#353535", "bgcolor": "#3f3f3f"}
+    note.saved |= {"color": "#2a2a2a", "bgcolor": "#2e2e2e"}
     return flow
 
 

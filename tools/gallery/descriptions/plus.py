@@ -25,8 +25,8 @@ def generate(reference: str, text: str, about: str, lora: Model, *tips: str) -> 
     """A new picture that takes after a reference."""
     def describe(title: str) -> Workflow:
         flow = begin(title, about, (*tips, "*width* and *height* are those of the new picture."), FILL, lora)
-        save(flow, box(flow, boxes.PLUS_REFERENCE, reference=picture(flow, reference)["IMAGE"], lora_name=lora.name, width=1024,
-                       height=1024, instruction=text))
+        save(flow, box(flow, boxes.PLUS_REFERENCE, reference=picture(flow, reference, "reference")["IMAGE"],
+                       lora_name=lora.name, width=1024, height=1024, instruction=text))
         return flow
     return describe
 
@@ -44,13 +44,13 @@ def place(reference: str, name: str, size: tuple[int, int], text: str, about: st
 
 
 def with_redux(title: str) -> Workflow:
-    flow = begin(title, "The person of the reference in a new scene. Redux looks at the reference as well, which steadies "
-                 "what the words leave open.",
+    flow = begin(title, "The person of the reference in a new scene. Redux looks at the reference as well, which fixes "
+                 "details that the words leave open.",
                  ["*redux_strength* 0.2 with *attn_bias* is what the makers use for a new picture. To put the reference into "
                   "a picture of yours, connect *image* and *mask* and use 1 with *multiply*.",
                   "For things, clothes and logos choose the subject LoRA on the box.",
-                  "Begin with *Maintain the facial features.*; then describe the new picture."], FILL, PORTRAIT, REDUX, SIGLIP)
-    save(flow, box(flow, boxes.PLUS_REDUX, reference=picture(flow, "portrait")["IMAGE"], width=1024, height=1024,
+                  "Begin with *Maintain the facial features.* Then describe the new picture."], FILL, PORTRAIT, REDUX, SIGLIP)
+    save(flow, box(flow, boxes.PLUS_REDUX, reference=picture(flow, "portrait", "reference")["IMAGE"], width=1024, height=1024,
                    instruction="Maintain the facial features. The woman wears a yellow raincoat on a sailing boat, gray sea, "
                                "overcast sky."))
     return flow
@@ -59,9 +59,9 @@ def with_redux(title: str) -> Workflow:
 def local(title: str) -> Workflow:
     flow = begin(title, "Changes what is under the mask, along the contours that are there.",
                  ["*fill_strength* 0.5 follows the contours, as long as the instruction speaks of them. 1 repaints from "
-                  "nothing: then just say what is to be seen, such as: A silver fork lies beside the cup.",
-                  "Other maps do as well: depth, gray, a mosaic. Put their node in the place of Canny and Invert Image.",
-                  "The makers write 0.5 for maps in one place and 0 in another: try both.", MASK_TIP], FILL, LOCAL)
+                  "nothing: then just describe what should appear, for example: A silver fork lies beside the cup.",
+                  "Other maps work too: depth, gray, a mosaic. Put their node in the place of Canny and Invert Image.",
+                  "For maps the makers' README says 0.5, their ComfyUI node 0: try both.", MASK_TIP], FILL, LOCAL)
     before = picture(flow, "coffee", masked=True)
     mapped = flow.add("ImageCompositeMasked", title="Contours inside the mask", destination=before["IMAGE"],
                       source=contours(flow, before["IMAGE"]), mask=before["MASK"])
@@ -74,11 +74,11 @@ def local(title: str) -> Workflow:
 def full_fine_tune(title: str) -> Workflow:
     flow = begin(title, "The full fine-tune instead of a LoRA: puts the thing in the reference into a picture where the mask "
                  "is, or makes a new picture of it.",
-                 ["For a new picture, delete the Load Image with the mask and describe all that is to be seen. *width* and "
-                  "*height* are its size.",
+                 ["For a new picture, delete *image, with mask* and describe the whole picture. *width* and *height* are its "
+                  "size.",
                   "The makers recommend the LoRAs, which are steadier: *ACE++ Place an object*, *ACE++ Subject*.", MASK_TIP],
                  FFT)
-    taken, before = picture(flow, "teapot", "reference"), picture(flow, "sign", "image, with mask", True)
+    before, taken = picture(flow, "sign", "image, with mask", True), picture(flow, "teapot", "reference")  # as on the box
     save(flow, box(flow, boxes.PLUS_FFT, image=before["IMAGE"], reference=taken["IMAGE"], mask=before["MASK"], width=1024,
                    height=768, instruction="The teapot is printed on the sign."))
     return flow
@@ -110,7 +110,7 @@ WORKFLOWS = {
     "ACE++ Portrait": generate(
         "portrait", "Maintain the facial features. The woman wears a dark green coat and smiles in a snowy street at dusk.",
         "The person of the reference in a new scene.", PORTRAIT,
-        "Begin with *Maintain the facial features.*; then describe the new picture."),
+        "Begin with *Maintain the facial features.* Then describe the new picture."),
     "ACE++ Portrait with Redux": with_redux,
     "ACE++ Subject": generate(
         "teapot", "The teal teapot stands on a mossy rock beside a waterfall, morning light, photograph.",
