@@ -9,7 +9,7 @@ GAP_X, GAP_Y = 60, 56  # nodes are taller in ComfyUI's other drawing, Nodes 2.0
 PADDING = 20  # between a group's frame and its nodes
 HEADER = 44  # a group's title
 GROUP_GAP = 50
-COLUMNS = 3  # so that the page opens a workflow at a zoom at which one can read it
+COLUMNS = 3  # and one more, so that the page opens a workflow at a zoom at which one can read it
 TALLEST = 900  # a column that is no higher with the note below it takes the note; else that stands on the left
 
 
@@ -20,11 +20,12 @@ def arrange(flow: Workflow) -> None:
     x = y = widest = 0
     if loose:
         notes = [node for node in loose if node.type == "MarkdownNote"]
-        others = folded(columns([node for node in loose if node not in notes]), COLUMNS)
-        beside = [notes] if notes else []
-        if notes and len(others) == COLUMNS and height_of([*others[0], *notes]) <= TALLEST:
-            others[0], beside = [*others[0], *notes], []
-        widest, _ = place_columns([*beside, *others], x, HEADER)
+        stacks = columns([node for node in loose if node not in notes])
+        if COLUMNS <= len(stacks) <= COLUMNS + 1 and height_of([*stacks[0], *notes]) <= TALLEST:
+            stacks[0] += notes
+        else:
+            stacks = [*([notes] if notes else []), *folded(stacks, COLUMNS)]
+        widest, _ = place_columns(stacks, x, HEADER)
     for group in flow.groups:
         if not group.below:
             x, y, widest = x + (widest + GROUP_GAP if widest else 0), 0, 0
@@ -68,7 +69,8 @@ def folded(stacks: list[list[Node]], most: int | None) -> list[list[Node]]:
 
 
 def columns(nodes: list[Node]) -> list[list[Node]]:
-    """Nodes by the longest way to them inside the set: sources first."""
+    """Nodes by the longest way to them inside the set: sources first. The saved result stands last; several stand below what
+    they save."""
     inside = {id(node) for node in nodes}
     depth: dict[int, int] = {}
 
@@ -79,7 +81,8 @@ def columns(nodes: list[Node]) -> list[list[Node]]:
         return depth[id(node)]
 
     stacks: dict[int, list[Node]] = {}
-    last = max(map(deep, nodes), default=0)
+    saved = [node for node in nodes if node.type == "SaveImage"]
+    columns_of_saved = {id(node): deep(node) - 1 if len(saved) > 1 else max(map(deep, nodes)) for node in saved}
     for node in nodes:
-        stacks.setdefault(last if node.type == "SaveImage" else deep(node), []).append(node)
+        stacks.setdefault(columns_of_saved.get(id(node), deep(node)), []).append(node)
     return [stacks[level] for level in sorted(stacks)]

@@ -19,6 +19,7 @@ from ..browser import Page, open_page
 from ..comfy_server import ComfyServer
 from .build import workflows
 from .graph import ROOT
+from .models import SAM, UPSCALER
 
 PICTURES = ROOT / "docs" / "pictures"
 LARGE = "ACE Conversation"
@@ -60,7 +61,11 @@ def demo_page(page: Page) -> Image.Image:
 def main() -> int:
     PICTURES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        tiny_models.write(Path(folder) / "models")  # so that no loader is marked as lacking its file
+        models = Path(folder) / "models"  # so that no loader is marked as lacking its file
+        tiny_models.write(models)
+        for model in (SAM, UPSCALER):
+            (models / model.directory).mkdir(exist_ok=True)
+            (models / model.directory / model.name).touch()
         with ComfyServer(Path(folder)) as server, open_page(server.url) as page:
             shots = {title: opened(page, title) for title in workflows()}
             contact_sheet(shots).save(PICTURES / "templates.jpg", quality=80)
