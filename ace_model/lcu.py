@@ -67,9 +67,9 @@ class ConditionUnit:
         object.__setattr__(self, "images", images)
         object.__setattr__(self, "masks", masks)
         if self.blank and not any(is_partial(mask) for mask in masks):
-            raise LCUError("a mask is missing: paint one on Load Image (right-click → Open in MaskEditor) and connect MASK, or "
-                           "turn blank_masked off. blank_masked is on, but no mask is partly white; a missing, all-black or "
-                           "all-white mask selects the whole picture, so nothing would be left of it.")
+            raise LCUError("no mask marks a part of a picture: paint one on Load Image (right-click → Open in MaskEditor) and "
+                           "connect MASK, or turn blank_masked off. A missing, all-black or all-white mask selects the "
+                           "whole picture, so blank_masked would leave nothing of it.")
         check_placeholders(self.instruction, len(images))
         for match in PLACEHOLDER.finditer(self.instruction):
             number = int(match["number"] or 0)

@@ -134,7 +134,7 @@ def test_mask_of_another_size_is_resized_with_a_warning(server, run, base):
 def test_black_mask_with_blanking(server):
     graph = graphs.edit([("{image} fill in", ["a.png"], {0: "black.png"})])
     graph["unit0"]["inputs"]["blank_masked"] = True
-    fails(server, graph, "ACEEditorConditionUnit", "blank_masked is on, but no mask is partly white")
+    fails(server, graph, "ACEEditorConditionUnit", "no mask marks a part of a picture")
 
 
 def test_sizes(server):

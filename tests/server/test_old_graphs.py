@@ -6,7 +6,6 @@ import graphs
 import pytest
 import torch
 
-from starters.phrasings import phrase
 from tools.comfy_server import PromptError
 
 OLD_IDS = {"ACEEditorImageIndicatorEmbedding": "ACEEditorImageIndicator",
@@ -39,11 +38,13 @@ def test_old_ids_run_with_the_same_result(run):
     assert torch.equal(run(aged(outpainting())), run(outpainting()))
 
 
-OLD_TASKS = {  # as the list named them before; `what` and `how` fill every gap
-    "Semantic editing: colour": "Semantic editing: color", "Controllable generation: colourise":
-    "Controllable generation: colorize", "Semantic editing: lighting": "Semantic editing: lighting (experimental)",
-    "Layer editing: split layers, subject": "Layer editing: split layers, subject (experimental)",
-    "Conversation: undo a part": "Conversation: undo a part (experimental)"}
+OLD_TASKS = {  # as the list named them before → what they write today with every gap filled
+    "Semantic editing: colour": "change the color of the sky in {image} to dark red",
+    "Controllable generation: colourise": 'turn the grayscale {image} into a colorful image in accordance with the caption '
+                                          '"the sky"',
+    "Semantic editing: lighting": "show {image} in the light of the sky",
+    "Layer editing: split layers, subject": "cut out the sky from {image} and put it on a plain white background",
+    "Conversation: undo a part": "bring back the sky in {image} as it was in {previous.image}"}
 
 
 def asked(task: str) -> dict:
@@ -54,7 +55,7 @@ def asked(task: str) -> dict:
 
 @pytest.mark.parametrize("task", OLD_TASKS)
 def test_tasks_of_before_write_the_instructions_of_today(server, task):
-    assert server.run(asked(task))["show"]["text"] == [phrase(OLD_TASKS[task], 1, "the sky", "dark red")]
+    assert server.run(asked(task))["show"]["text"] == [OLD_TASKS[task]]
 
 
 def test_a_task_that_never_was_is_refused_before_the_run(server):

@@ -123,7 +123,7 @@ def test_target_index_out_of_range():
 
 @pytest.mark.parametrize("mask", [None, torch.zeros(32, 48), torch.ones(32, 48), torch.zeros(64, 64)])
 def test_blanking_needs_a_mask_that_leaves_something(mask):
-    with error("blank_masked is on, but no mask is partly white"):
+    with error("no mask marks a part of a picture"):
         ConditionUnit("{image} fill in", [picture()], [mask], blank=True)
 
 

@@ -19,7 +19,7 @@ from ..browser import Page, open_page
 from ..comfy_server import ComfyServer
 from .build import workflows
 from .graph import ROOT
-from .models import SAM, UPSCALER
+from .models import SAM
 
 PICTURES = ROOT / "docs" / "pictures"
 LARGE = "ACE Conversation"
@@ -63,9 +63,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         models = Path(folder) / "models"  # so that no loader is marked as lacking its file
         tiny_models.write(models)
-        for model in (SAM, UPSCALER):
-            (models / model.directory).mkdir(exist_ok=True)
-            (models / model.directory / model.name).touch()
+        (models / SAM.directory).mkdir(exist_ok=True)
+        (models / SAM.directory / SAM.name).touch()
         with ComfyServer(Path(folder)) as server, open_page(server.url) as page:
             shots = {title: opened(page, title) for title in workflows()}
             contact_sheet(shots).save(PICTURES / "templates.jpg", quality=80)
