@@ -4,7 +4,7 @@ import folder_paths
 import torch
 from comfy_api.latest import io
 
-from ..ace_model.comfyui.loader import load_model, load_text_encoder
+from ..ace_model.comfyui.loader import load_model, load_text_encoder, text_encoder_names, text_encoder_path
 from .types import CATEGORY
 
 WEIGHT_DTYPES = {
@@ -56,7 +56,7 @@ class LoadTextEncoderNode(io.ComfyNode):
                         "models use XXL. Core's Load CLIP with type pixart works too.",
             search_aliases=["T5", "t5xxl", "ACE CLIP", "load clip"],
             inputs=[
-                io.Combo.Input("text_encoder_name", options=folder_paths.get_filename_list("text_encoders"),
+                io.Combo.Input("text_encoder_name", options=text_encoder_names(),
                                tooltip="A file in models/text_encoders, for instance t5xxl_fp16.safetensors or "
                                        "t5xxl_fp8_e4m3fn.safetensors."),
                 io.Combo.Input("device", options=["default", "cpu"], default="default", advanced=True,
@@ -67,7 +67,7 @@ class LoadTextEncoderNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, text_encoder_name, device) -> io.NodeOutput:
-        path = folder_paths.get_full_path_or_raise("text_encoders", text_encoder_name)
+        path = text_encoder_path(text_encoder_name)
         cpu = torch.device("cpu")
         options = {"load_device": cpu, "offload_device": cpu} if device == "cpu" else {}
         return io.NodeOutput(load_text_encoder(path, options))

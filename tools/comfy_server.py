@@ -36,11 +36,15 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "
 
 
 class PromptError(RuntimeError):
-    """A graph that ComfyUI refused or that failed while running, with the node at fault where known."""
+    """A graph that ComfyUI refused or that failed while running, with the node at fault where known.
 
-    def __init__(self, message: str, node_id: str | None = None, node_type: str | None = None):
+    kind: the exception's full name, and trace: the lines of its traceback, if it failed while running.
+    """
+
+    def __init__(self, message: str, node_id: str | None = None, node_type: str | None = None, kind: str = "",
+                 trace: Sequence[str] = ()):
         super().__init__(f"{node_type or 'prompt'} (node {node_id}): {message}" if node_id else message)
-        self.message, self.node_id, self.node_type = message, node_id, node_type
+        self.message, self.node_id, self.node_type, self.kind, self.trace = message, node_id, node_type, kind, tuple(trace)
 
 
 class PromptInterrupted(PromptError):
@@ -199,7 +203,8 @@ class ComfyServer:
         for kind, error in (("execution_error", PromptError), ("execution_interrupted", PromptInterrupted)):
             if kind in messages:
                 data = messages[kind]
-                raise error(data.get("exception_message", "interrupted").strip(), data["node_id"], data["node_type"])
+                raise error(data.get("exception_message", "interrupted").strip(), data["node_id"], data["node_type"],
+                            data.get("exception_type", ""), data.get("traceback", ()))
         return entry["outputs"]
 
     def interrupt(self) -> None:
