@@ -42,10 +42,14 @@ def guide(cond: Tensor, uncond: Tensor, guidance: float = GUIDANCE, rescale: flo
     """
     if math.isclose(guidance, 1):
         return cond
-    out = uncond + guidance * (cond - uncond)
+    return rescaled(uncond + guidance * (cond - uncond), cond, rescale)
+
+
+def rescaled(guided: Tensor, cond: Tensor, rescale: float = RESCALE) -> Tensor:
+    """Guided eps (B, …) with its spread brought back toward that of cond."""
     dims = tuple(range(1, cond.ndim))
-    ratio = cond.std(dims, keepdim=True) / (out.std(dims, keepdim=True) + 1e-12)
-    return out * (rescale * ratio + (1 - rescale))
+    ratio = cond.std(dims, keepdim=True) / (guided.std(dims, keepdim=True) + 1e-12)
+    return guided * (rescale * ratio + (1 - rescale))
 
 
 def ddim(eps: Callable[[Tensor, Tensor], Tensor], x: Tensor, steps: int = STEPS) -> Tensor:

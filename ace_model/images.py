@@ -3,6 +3,7 @@
 Reference: ali-vilab/ACE @ 886bf95, Apache-2.0. Images are (H, W, C) in [0, 1], as in ComfyUI.
 """
 
+import logging
 import math
 
 import torch
@@ -10,13 +11,14 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from .masks import fit_mask, is_partial, selected
+from .errors import InputError
+from .masks import MaskError, fit_mask, is_partial, resample, selected
 
 TOKEN = 16  # pixels on a token's side: 8 by the VAE, 2 by the patches
 MAX_ASPECT = 4
 
 
-class ImageError(ValueError):
+class ImageError(InputError):
     """An image or a size that cannot be used."""
 
 
@@ -61,11 +63,13 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
     return rearrange(pixels.clamp(0, 1), "b c h w -> b h w c")
 
 
-def preprocess(image: Tensor, mask: Tensor | None, max_tokens: int, blank: bool = False) -> tuple[Tensor, Tensor]:
+def preprocess(image: Tensor, mask: Tensor | None, max_tokens: int, blank: bool = False, name: str = "image"
+               ) -> tuple[Tensor, Tensor]:
     """Bring one picture and its mask to a size that the model was trained on.
 
     image (H, W, C) in [0, 1], mask None or (H, W) → image (h, w, 3) in [0, 1], mask (h, w) of 0 and 1. A mask of another
-    size is fitted first. None or all black means everywhere. blank: pixels under a partial mask become black.
+    size is fitted first. None or all black means everywhere. blank: pixels under a partial mask become black · name: what
+    errors call the picture. Raises MaskError if of a partial mask nothing is left after cropping, or nothing beside it to see.
     """
     partial = is_partial(mask)
     pixels = as_rgb(image).float()
@@ -74,16 +78,33 @@ def preprocess(image: Tensor, mask: Tensor | None, max_tokens: int, blank: bool 
 
     crop, size = fit(*image.shape[:2], max_tokens)
     pixels, chosen = center_crop(pixels, crop), center_crop(chosen, crop)
+    if partial:
+        check_left(chosen, image, name)
     if crop != size:
         levels = (pixels * 255).round().clamp(0, 255).byte().cpu()  # 8-bit arithmetic, like Pillow's in the reference
         levels = F.interpolate(rearrange(levels, "h w c -> 1 c h w"), size=size, mode="bicubic", antialias=True)
         pixels = rearrange(levels, "1 c h w -> h w c").to(pixels) / 255
-        chosen = F.interpolate(chosen[None, None].float(), size=size, mode="nearest-exact")[0, 0] > 0
+        chosen = resample(chosen, size) > 0
+    if partial and chosen.all():
+        beside = (f"the mask of {name} selects all but a few pixels, and at the {size[1]}×{size[0]} pixels that the model sees "
+                  "none of them is left")
+        if blank:
+            raise MaskError(f"{beside}, so blank_masked would hide the whole picture: paint a smaller mask, or turn "
+                            "blank_masked off.")
+        logging.warning("ACE Editor: %s. The whole picture is edited.", beside)
     if not chosen.any():
         chosen = torch.ones_like(chosen)
     if blank and partial:
         pixels = torch.where(chosen[..., None], 0.0, pixels)
     return pixels, chosen.float()
+
+
+def check_left(chosen: Tensor, image: Tensor, name: str) -> None:
+    """Raise MaskError if cropping to 4:1 took all that a mask selects."""
+    if not chosen.any():
+        raise MaskError(f"the mask of {name} selects only what is cropped away: {name} is {image.shape[1]}×{image.shape[0]} "
+                        f"pixels, and ACE takes shapes up to {MAX_ASPECT}:1, so it sees the middle {chosen.shape[1]}×"
+                        f"{chosen.shape[0]}. Put ACE Crop Around Mask (or Detail Edit) before it, or paint in the middle.")
 
 
 def center_crop(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -14,8 +14,10 @@ from difflib import SequenceMatcher
 
 from torch import Tensor
 
+from .errors import InputError
 from .images import check_image
 from .masks import check_mask, is_partial
+from .text import clean
 
 MAX_IMAGES = 9  # the indicator table has 10 rows and the target takes one (spec: row N for N images)
 DEFAULT_ROUNDS = 5  # earlier turns that the official chat remembers
@@ -23,10 +25,11 @@ DEFAULT_ROUNDS = 5  # earlier turns that the official chat remembers
 PLACEHOLDER = re.compile(r"\{(?:previous(?P<back>[1-9][0-9]{0,3}|)\.)?image(?P<number>0|[1-9][0-9]{0,3}|)\}")
 # No JSON, no {a|b}: a mistyped name has no such signs.
 BRACES = re.compile(r"(?<![{｛])[{｛]([\w\s.#()\[\]-]+)[,;:!?]?[}｝](?![}｝])")
+FORGOTTEN = "an earlier image"  # what the model reads where an earlier turn names a picture that is forgotten
 NEAR = 0.8  # how like a name its letters must be: "imgae" is 0.80, "damage" 0.73
 
 
-class LCUError(ValueError):
+class LCUError(InputError):
     """An instruction, image or mask that cannot become part of a long-context condition unit."""
 
 
@@ -42,8 +45,9 @@ IDENTIFIERS = tuple(placeholder(i) for i in range(MAX_IMAGES + 1))
 class ConditionUnit:
     """One turn: an instruction with its images and masks.
 
-    images: each (H, W, C) in [0, 1] with 1, 3 or 4 channels · masks: per image None or (H, W) in [0, 1], white =
-    edit here · blank: blacken the pixels under a mask before encoding (inpainting, try-on).
+    instruction: cleaned here, so that what is checked is what the model reads · images: each (H, W, C) in [0, 1] with 1, 3 or
+    4 channels · masks: per image None or (H, W) in [0, 1], white = edit here · blank: blacken the pixels under a mask before
+    encoding (inpainting, try-on).
     Raises LCUError, which names the image, the value and the way out.
     """
 
@@ -64,19 +68,24 @@ class ConditionUnit:
         for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
             check_image(image, name=placeholder(i).strip("{}"))
             check_mask(mask, name=f"mask{i or ''}")
+        object.__setattr__(self, "instruction", clean(self.instruction))
         object.__setattr__(self, "images", images)
         object.__setattr__(self, "masks", masks)
         if self.blank and not any(is_partial(mask) for mask in masks):
             raise LCUError("no mask marks a part of a picture: paint one on Load Image (right-click → Open in MaskEditor) and "
                            "connect MASK, or turn blank_masked off. A missing, all-black or all-white mask selects the "
                            "whole picture, so blank_masked would leave nothing of it.")
-        check_placeholders(self.instruction, len(images))
-        for match in PLACEHOLDER.finditer(self.instruction):
-            number = int(match["number"] or 0)
-            if match["back"] is None and number >= len(images):
-                raise LCUError(f"the instruction names {match[0]}, but nothing is connected to {match[0].strip('{}')} "
-                               f"(this turn has {_count(len(images))}): connect that picture, or refer to the picture of "
-                               "the turn before as {previous.image}.")
+        check_names(self.instruction, len(images))
+
+
+def check_names(text: str, images: int, where: str = "the instruction") -> None:
+    """Raises LCUError unless every name in a cleaned text is one of the turn's `images` pictures, or an earlier turn's."""
+    check_placeholders(text, images, where)
+    for match in PLACEHOLDER.finditer(text):
+        if match["back"] is None and int(match["number"] or 0) >= images:
+            raise LCUError(f"{where} names {match[0]}, but nothing is connected to {match[0].strip('{}')} (this turn has "
+                           f"{_count(images)}): connect that picture, or refer to the picture of the turn before as "
+                           "{previous.image}.")
 
 
 def check_placeholders(text: str, images: int | None, where: str = "the instruction") -> None:
@@ -90,8 +99,13 @@ def check_placeholders(text: str, images: int | None, where: str = "the instruct
         if meant:
             names = ", ".join(map(placeholder, range(images or 0))) or "no image"
             known = "" if images is None else f"This turn has {names}; an earlier turn's picture is {{previous.image}}. "
-            raise LCUError(f"{where} has {match[0]}, which names no picture: did you mean {meant}? {known}If it is not meant "
-                           "as a name, leave out the braces.")
+            raise LCUError(f"{where} has {shorten(match[0])}, which names no picture: did you mean {meant}? {known}If it is "
+                           "not meant as a name, leave out the braces.")
+
+
+def shorten(text: str, most: int = 40) -> str:
+    """For messages."""
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _meant(text: str, images: int | None) -> str | None:
@@ -115,7 +129,7 @@ def _meant(text: str, images: int | None) -> str | None:
 
 def name_image(instruction: str, images: int) -> str:
     """`instruction` with `{image} ` in front if there are images and it names none, as the official tools do."""
-    return instruction if images == 0 or PLACEHOLDER.search(instruction) else f"{placeholder(0)} {instruction}"
+    return instruction if images == 0 or PLACEHOLDER.search(clean(instruction)) else f"{placeholder(0)} {instruction}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,18 +153,46 @@ class LongContextUnit:
     def then(self, unit: ConditionUnit, max_rounds: int = DEFAULT_ROUNDS) -> "LongContextUnit":
         """The conversation with `unit` added. Forgets the oldest turns beyond `max_rounds` earlier ones and beyond 9 images.
 
-        Raises LCUError if the instruction names a picture that is forgotten.
+        A turn that stays may have named a picture that goes: from then on the model reads FORGOTTEN there. Raises LCUError if
+        the new turn names such a picture, for it cannot be meant.
         """
         earlier = self.turns[-max_rounds:] if max_rounds > 0 else ()
         while sum(len(turn.images) for turn in (*earlier, unit)) > MAX_IMAGES:
             earlier = earlier[1:]
         lcu = LongContextUnit((*earlier, unit), self.forgotten + len(self.turns) - len(earlier))
-        lcu.instructions()  # an instruction that names a forgotten picture fails here, where the turn is added
+        lcu.check_earlier(self.turns, max_rounds)
         return lcu
+
+    def check_earlier(self, before: Sequence[ConditionUnit] = (), max_rounds: int = 0) -> None:
+        """Raises LCUError if the last turn names a picture of an earlier turn that is not there.
+
+        before: the earlier turns of which `max_rounds` at most were kept; they tell what would help.
+        """
+        earlier, text = self.turns[:-1], self.turns[-1].instruction
+        for match in PLACEHOLDER.finditer(text):
+            back, number = int(match["back"] or 1), int(match["number"] or 0)
+            if match["back"] is None:
+                continue
+            if back <= len(earlier):
+                if number >= len(earlier[-back].images):
+                    raise LCUError(f"the instruction names {match[0]}, but that turn has {_count(len(earlier[-back].images))}: "
+                                   "name one that it has.")
+                continue
+            if back > len(earlier) + self.forgotten:
+                raise LCUError(f"the instruction names {match[0]}, but " + (
+                    f"the conversation has only {len(earlier)} earlier turn{'s' * (len(earlier) > 1)}: name one of them."
+                    if earlier else
+                    "there is no earlier turn: connect history of ACE Long-context Unit, or connect the picture itself."))
+            known = {0: "no earlier turn is", 1: "only 1 earlier turn is"}.get(
+                len(earlier), f"only {len(earlier)} earlier turns are")
+            fits = back <= len(before) and sum(len(t.images) for t in (*before[-back:], self.turns[-1])) <= MAX_IMAGES
+            raise LCUError(f"the instruction names {match[0]}, but {known} remembered: " + (
+                f"raise max_rounds of ACE Long-context Unit from {max_rounds} to {back}, or " if fits and back > max_rounds else
+                "") + "connect the picture itself and name it by its slot, such as {image1}.")
 
     def instructions(self) -> list[str]:
         """One text per turn, with its placeholders numbered over all turns."""
-        return [self._globalise(i) for i in range(len(self.turns))]
+        return [self._globalise(i, turn.instruction) for i, turn in enumerate(self.turns)]
 
     def frames(self, negative: str = "", target_index: int = 0) -> list[Frame]:
         """Target first, then the images, oldest turn first; at most 10 frames.
@@ -160,7 +202,9 @@ class LongContextUnit:
         target_index: the image of the last turn that gives the target its mask and, by default, its size.
         """
         texts = self.instructions()
-        last = self.turns[-1]
+        last, negative = self.turns[-1], clean(negative)
+        check_names(negative, len(last.images), "the negative instruction")
+        negative = self._globalise(len(self.turns) - 1, negative)
         frames = [Frame(text, text, image, mask, turn.blank)
                   for turn, text in zip(self.turns, texts, strict=True)
                   for image, mask in zip(turn.images, turn.masks, strict=True)]
@@ -180,28 +224,16 @@ class LongContextUnit:
                            f"{'0' if last < 2 else f'0 to {last - 1}'}.")
         return 1 + sum(len(turn.images) for turn in self.turns[:-1]) + index
 
-    def _globalise(self, turn: int) -> str:
+    def _globalise(self, turn: int, text: str) -> str:
         starts = [sum(len(t.images) for t in self.turns[:i]) for i in range(len(self.turns))]
 
         def shift(match: re.Match) -> str:
-            number, source = int(match["number"] or 0), turn
-            if match["back"] is not None:
-                source = turn - int(match["back"] or 1)
-                if source < 0 and not self.forgotten:
-                    raise LCUError(f"the instruction names {match[0]}, but " + (
-                        f"the conversation has only {turn} earlier turn{'s' * (turn > 1)}: name one of them." if turn else
-                        "there is no earlier turn: connect history of ACE Long-context Unit, or connect the picture itself."))
-                if source < 0:
-                    known = {0: "no earlier turn is", 1: "only 1 earlier turn is"}.get(turn, f"only {turn} earlier turns are")
-                    raise LCUError(f"the instruction names {match[0]}, but {known} remembered: "
-                                   f"raise max_rounds of ACE Long-context Unit if all turns together have at most {MAX_IMAGES} "
-                                   "images, or connect the picture itself.")
-                if number >= len(self.turns[source].images):
-                    raise LCUError(f"the instruction names {match[0]}, but that turn has "
-                                   f"{_count(len(self.turns[source].images))}: name one that it has.")
-            return placeholder(starts[source] + number)
+            source = turn - (0 if match["back"] is None else int(match["back"] or 1))
+            number = int(match["number"] or 0)
+            known = source >= 0 and number < len(self.turns[source].images)
+            return placeholder(starts[source] + number) if known else FORGOTTEN
 
-        return PLACEHOLDER.sub(shift, self.turns[turn].instruction)
+        return PLACEHOLDER.sub(shift, text)
 
 
 def _count(images: int) -> str:

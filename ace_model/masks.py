@@ -5,13 +5,16 @@ everywhere: Load Image gives a black 64×64 mask to a picture without alpha.
 """
 
 import logging
+import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .errors import InputError
 
-class MaskError(ValueError):
+
+class MaskError(InputError):
     """A mask that cannot be used."""
 
 
@@ -45,20 +48,49 @@ def everywhere_if_empty(chosen: Tensor) -> Tensor:
 
 
 def fit_mask(mask: Tensor, height: int, width: int, name: str = "mask", image: str = "image") -> Tensor:
-    """(…, h, w) → (…, height, width), nearest. Warns, naming mask and image, if it resizes a mask that selects something."""
+    """(…, h, w) → (…, height, width), as `resample`. Warns, naming mask and image, if it resizes a mask that selects
+    something."""
     if mask.shape[-2:] == (height, width):
         return mask
     if selected(mask).any():
         logging.warning("ACE Editor: %s is %d×%d pixels, but %s is %d×%d. The mask is resized to fit.", name,
                         mask.shape[-1], mask.shape[-2], image, width, height)
-    flat = mask.reshape(-1, 1, *mask.shape[-2:])
-    return F.interpolate(flat.float(), (height, width), mode="nearest-exact").reshape(*mask.shape[:-2], height, width)
+    return resample(mask, (height, width))
 
 
 def latent_mask(mask: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-    """(h, w) pixels of 0 and 1 → (1, h/8, w/8) latent cells, nearest; size: of the latent, if not the mask's own."""
-    size = size or (mask.shape[-2] // 8, mask.shape[-1] // 8)
-    return F.interpolate(mask[None, None].float(), size=size, mode="nearest-exact")[0]
+    """(h, w) pixels of 0 and 1 → (1, h/8, w/8) latent cells, as `resample`; size: of the latent, if not the mask's own."""
+    return resample(mask, size or (mask.shape[-2] // 8, mask.shape[-1] // 8))[None]
+
+
+def resample(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """(…, H, W) → (…, h, w), float: nearest, as in the reference, but no stroke is lost.
+
+    Nearest takes one pixel of a cell, so a stroke thinner than a cell breaks up or vanishes. Here every pixel of such a
+    stroke selects the cell it lies in.
+    """
+    flat = mask.reshape(-1, 1, *mask.shape[-2:]).float()
+    out = F.interpolate(flat, size, mode="nearest-exact")
+    thin = thinner_than(selected(flat), *(math.ceil(have / want) for have, want in zip(flat.shape[-2:], size, strict=True)))
+    if thin.any():
+        out = torch.maximum(out, F.adaptive_max_pool2d(torch.where(thin, flat, 0.0), size))
+    return out.reshape(*mask.shape[:-2], *size)
+
+
+def thinner_than(chosen: Tensor, height: int, width: int) -> Tensor:
+    """(B, 1, H, W) bool → the selected pixels whose surroundings hold no selected rectangle of height × width, bool."""
+    if (height, width) == (1, 1):
+        return torch.zeros_like(chosen)
+    padded = F.pad(chosen.float(), (width - 1, width - 1, height - 1, height - 1))
+    starts = -widest(-padded, height, width)  # where such rectangles begin
+    thick = widest(starts, height, width)  # all their pixels
+    near = widest(F.pad(thick, (width, width, height, height)), 2 * height + 1, 2 * width + 1)
+    return chosen & (near == 0)
+
+
+def widest(x: Tensor, height: int, width: int) -> Tensor:
+    """The largest value in each height × width window."""
+    return F.max_pool2d(F.max_pool2d(x, (height, 1), 1), (1, width), 1)
 
 
 def distance_to(chosen: Tensor, reach: int) -> Tensor:

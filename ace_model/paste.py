@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .images import MAX_ASPECT, TOKEN, ImageError, resize
+from .images import MAX_ASPECT, TOKEN, ImageError, fit, resize
 from .masks import MaskError, distance_to, everywhere_if_empty, fit_mask, is_partial, selected
 
 
@@ -67,9 +67,10 @@ def paste(original: Tensor, result: Tensor, mask: Tensor | None, grow: int = 0, 
           window: Window | None = None) -> Tensor:
     """Paste the result into the original where the mask is white.
 
-    original (B, H, W, C) · result (k·B, h, w, C), the k results of each original one after the other, resized to the original
-    or to `window` · mask (B, H, W); one of another size is fitted with a warning. Any of the three may be a batch
-    of one. No mask, an all-black or an all-white one means everywhere, as for the model: then the result is returned as it is.
+    original (B, H, W, C) · result (k·B, h, w, C), the k results of each original one after the other, resized to what they
+    show: `window`, else the original, or its middle where it is longer than 4:1 and ACE cropped it · mask (B, H, W); one of
+    another size is fitted with a warning. Any of the three may be a batch of one. No mask, an all-black or an all-white one
+    means everywhere, as for the model: then the result is returned as it is.
     Counted in pixels outwards from the mask's border: up to `grow` all is result, over the next `feather` result and
     original blend, and beyond every value is the original's own, bit for bit. So the masked region itself is all result,
     however thin, and where it is the room around an outpainted picture the blend lies in the picture.
@@ -78,7 +79,7 @@ def paste(original: Tensor, result: Tensor, mask: Tensor | None, grow: int = 0, 
     if mask is None or not is_partial(mask):
         return result
     height, width = original.shape[1:3]
-    place = window or Window(0, 0, height, width)
+    place = window or seen(original, result)
     if place.top + place.height > height or place.left + place.width > width:
         raise ImageError(f"the window ({place.width}×{place.height} pixels at {place.left}, {place.top}) is outside the "
                          f"original of {width}×{height}: it was cut from another picture. Connect that one as original.")
@@ -120,12 +121,29 @@ def check_partial(mask: Tensor) -> Tensor:
     return chosen
 
 
+def seen(original: Tensor, result: Tensor) -> Window:
+    """What a result shows that was made without a window: all of the original, or the middle of one longer than 4:1."""
+    height, width = original.shape[1:3]
+    (tall, wide), _ = fit(height, width, max_tokens=1)
+    whole, middle = Window(0, 0, height, width), Window(round((height - tall) / 2), round((width - wide) / 2), tall, wide)
+    shown = tuple(result.shape[1:3])
+    return middle if shown != whole.size and fits(shown, middle.size) else whole
+
+
+def fits(result: tuple[int, int], source: tuple[int, int]) -> bool:
+    """Whether ACE can turn a picture of size `source` into one of size `result`, at some token budget (images.fit); or
+    whether the two have one shape to within a token."""
+    (height, width), (tall, wide) = result, source
+    least = max(0.0 if side <= TOKEN else side / whole for side, whole in zip(result, source, strict=True))
+    below = min((side + TOKEN) / whole for side, whole in zip(result, source, strict=True))
+    scale = (height * width / (tall * wide)) ** 0.5
+    return least < below and least <= 1 or max(abs(height - tall * scale), abs(width - wide * scale)) <= TOKEN
+
+
 def check_shape(result: Tensor, window: Window) -> None:
-    """Raise ImageError if the result cannot be the window's picture at another size (sizes are rounded to 16 pixels)."""
+    """Raise ImageError if the result cannot be the window's picture at another size."""
     height, width = result.shape[1:3]
-    scale = ((height * width) / (window.height * window.width)) ** 0.5
-    off = max(abs(height - window.height * scale), abs(width - window.width * scale))
-    if off > TOKEN:
+    if not fits((height, width), window.size):
         raise ImageError(f"result is {width}×{height} pixels, but its place in the original is {window.width}×"
                          f"{window.height}, a different shape: connect the result of editing this picture, made with width "
                          "and height at 0, and connect window if the picture was cropped.")

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from .errors import InputError
 from .images import MAX_ASPECT, TOKEN, as_rgb, check_image, resize
 from .masks import check_mask, everywhere_if_empty, fit_mask, selected
 from .paste import Window
@@ -25,12 +26,13 @@ from .paste import Window
 GRAY = 0.5  # blank pixels: 0 in the model's [-1, 1]
 KEPT_HEIGHT = 0.8  # of the edit panel: the tallest a reference gets when it keeps its size
 TOKEN_BUDGET = 4096
+BUDGET_STEP = 16  # of the widget
 MIN_SIDE = 64  # a panel below this shows too little
 MAX_REFERENCES = 8
 Size = tuple[int, int]
 
 
-class PlusError(ValueError):
+class PlusError(InputError):
     """Pictures, masks or sizes that cannot form a canvas, or a result that does not fit its layout."""
 
 
@@ -118,6 +120,7 @@ def arrange(references: Sequence[Size], edit: Size, max_tokens: int, keep_size: 
     needed = min(MIN_SIDE, smallest // TOKEN * TOKEN)
     if total > max_tokens or (scale < 1 and min(sides) * TOKEN < needed):
         least = max(total, math.ceil(tokens * min(1.0, needed / smallest) ** 2) + 1)
+        least = math.ceil(least / BUDGET_STEP) * BUDGET_STEP
         raise PlusError(f"token_budget {max_tokens} is too small for {len(widths)} panels {edit[0]} pixels high and "
                         f"{round(sum(widths))} pixels wide in all: one would shrink to {min(sides) * TOKEN} pixels. Raise "
                         f"token_budget to {least} or more, set a smaller width and height, or connect fewer references.")

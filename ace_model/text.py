@@ -10,16 +10,23 @@ END = 1
 
 QUOTES = str.maketrans({"‘": "'", "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "‟": '"'})
 WIDE = re.compile(r"[\uff01-\uff5e\u3000\ufb00-\ufb06]+")  # full-width forms and Latin ligatures
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\ufeff\u206a-\u206f\ufff9-\ufffb]")
+# Half characters (surrogates) too: no tokenizer takes them.
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\ufeff\u206a-\u206f\ufff9-\ufffb\ud800-\udfff]")
 
 
 def clean(text: str) -> str:
-    """Tidy an instruction without changing ordinary text.
+    """Tidy an instruction without changing ordinary text. Cleaning a clean text changes nothing.
 
     The reference calls ftfy, which ComfyUI does not install. This does what ftfy does to text that people type (straight
     quotes, ligatures, full-width letters, control characters, NFC), without its repair of wrongly decoded text.
     """
-    text = CONTROL.sub("", html.unescape(html.unescape(text)))
+    while (tidy := _tidy(text)) != text:
+        text = tidy
+    return text
+
+
+def _tidy(text: str) -> str:
+    text = CONTROL.sub("", html.unescape(text))
     text = WIDE.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text.translate(QUOTES))
     return " ".join(unicodedata.normalize("NFC", text).split())
 

@@ -5,7 +5,15 @@ from comfy_api.latest import io
 from ..ace_model.comfyui.conditioning import conditioning, empty_latent, tokenize
 from ..ace_model.comfyui.loader import defaults_of
 from ..ace_model.lcu import MAX_IMAGES
-from .types import BUDGET_TOOLTIP, CATEGORY, MODEL_TOOLTIP, ConditionUnitType, LongContextUnitType, TokensType
+from .types import (
+    BUDGET_TOOLTIP,
+    CATEGORY,
+    MODEL_TOOLTIP,
+    ConditionUnitType,
+    LongContextUnitType,
+    TokensType,
+    within_limits,
+)
 
 
 class ConditionTokenizerNode(io.ComfyNode):
@@ -44,6 +52,7 @@ class ConditionTokenizerNode(io.ComfyNode):
         )
 
     @classmethod
+    @within_limits
     def execute(cls, lcu, clip, vae, negative_instruction, width, height, target_image, token_budget, model=None
                 ) -> io.NodeOutput:
         budget = token_budget or defaults_of(model).token_budget
@@ -77,6 +86,7 @@ class ImageIndicatorNode(io.ComfyNode):
         )
 
     @classmethod
+    @within_limits
     def execute(cls, tokens, batch_size) -> io.NodeOutput:
         positive, negative = conditioning(tokens)
         return io.NodeOutput(positive, negative, empty_latent(tokens.size, batch_size))

@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..ace_model import masks, outpaint, paste
 from ..ace_model.comfyui.loader import defaults_of
-from .types import BUDGET_TOOLTIP, CATEGORY, MODEL_TOOLTIP
+from .types import BUDGET_TOOLTIP, CATEGORY, MODEL_TOOLTIP, within_limits
 
 WindowType = io.Custom("ACE_WINDOW")  # ace_model.paste.Window
 
@@ -37,6 +37,7 @@ class PadForOutpaintingNode(io.ComfyNode):
         )
 
     @classmethod
+    @within_limits
     def execute(cls, image, left, top, right, bottom, token_budget, shrink_to_fit, model=None) -> io.NodeOutput:
         budget = token_budget or defaults_of(model).token_budget
         return io.NodeOutput(*outpaint.add_room(image, left, top, right, bottom, budget, shrink_to_fit))
@@ -69,6 +70,7 @@ class CropAroundMaskNode(io.ComfyNode):
         )
 
     @classmethod
+    @within_limits
     def execute(cls, image, mask, margin, min_size) -> io.NodeOutput:
         mask = masks.fit_mask(mask, *image.shape[1:3])
         window = paste.window_around(mask, margin, min_size)
@@ -106,6 +108,7 @@ class KeepUntouchedNode(io.ComfyNode):
         )
 
     @classmethod
+    @within_limits
     def execute(cls, result, feather, grow=8, original=None, mask=None, window=None) -> io.NodeOutput:
         if original is None:
             return io.NodeOutput(result)

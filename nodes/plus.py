@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..ace_model import plus
 from ..ace_model.comfyui.plus import AUTO, WEIGHTS, conditioning, encode_text
 from .masks import WindowType
-from .types import CATEGORY
+from .types import CATEGORY, within_limits
 
 LayoutType = io.Custom("ACE_PLUS_LAYOUT")  # ace_model.plus.Layout
 MOVED = ("original", "mask", "feather")  # inputs of version 0.1.0 before its release
@@ -51,7 +51,7 @@ class PlusCanvasNode(io.ComfyNode):
                                tooltip="How much the image is grayed out under the mask. 1: fully, to repaint (place, try on, "
                                        "swap, replace). 0.5: half, for the local editing LoRA over a control map. 0: not "
                                        "at all, for the FFT with the image as a guide (upscale, recolor, depth, contour)."),
-                io.Int.Input("token_budget", default=plus.TOKEN_BUDGET, min=16, max=65536, step=16,
+                io.Int.Input("token_budget", default=plus.TOKEN_BUDGET, min=16, max=65536, step=plus.BUDGET_STEP,
                              tooltip="The most tokens (16×16 pixels) the whole canvas may have; a larger one is shrunk. Try "
                                      "2048 to 8192: more is sharper, but slower and needs more memory."),
             ],
@@ -65,6 +65,7 @@ class PlusCanvasNode(io.ComfyNode):
         )
 
     @classmethod
+    @within_limits
     def execute(cls, width, height, reference_fit, fill_strength, token_budget, image=None, mask=None, **slots
                 ) -> io.NodeOutput:
         slots = {name.rpartition(".")[2]: value for name, value in slots.items()}  # saved before 0.1.0: references.reference
@@ -115,6 +116,7 @@ class PlusConditioningNode(io.ComfyNode):
         )
 
     @classmethod
+    @within_limits
     def execute(cls, model, positive, negative, vae, canvas, mask, weights, batch_size) -> io.NodeOutput:
         return io.NodeOutput(*conditioning(model, positive, negative, vae, canvas, mask, weights, batch_size))
 
@@ -175,5 +177,6 @@ class PlusTextEncodeNode(io.ComfyNode):
         )
 
     @classmethod
+    @within_limits
     def execute(cls, clip, text, guidance) -> io.NodeOutput:
         return io.NodeOutput(encode_text(clip, text, guidance))

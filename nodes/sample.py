@@ -4,7 +4,7 @@ from comfy_api.latest import io
 
 from ..ace_model import diffusion
 from ..ace_model.comfyui import sampling
-from .types import CATEGORY
+from .types import CATEGORY, within_limits
 
 RESCALE_TOOLTIP = ("Keeps guidance from raising the contrast: 0 is plain guidance, 1 the full correction. It works on the "
                    "predicted noise, unlike core's RescaleCFG.")
@@ -40,6 +40,7 @@ class SamplerNode(io.ComfyNode):
         )
 
     @classmethod
+    @within_limits
     def execute(cls, model, positive, negative, latent, seed, steps, guidance, rescale, denoise) -> io.NodeOutput:
         return io.NodeOutput(sampling.sample(model, positive, negative, latent, seed, steps, guidance, rescale, denoise))
 
@@ -62,6 +63,7 @@ class GuidanceNode(io.ComfyNode):
         )
 
     @classmethod
+    @within_limits
     def execute(cls, model, rescale) -> io.NodeOutput:
         return io.NodeOutput(sampling.with_guidance(model, rescale))
 
@@ -85,5 +87,6 @@ class SchedulerNode(io.ComfyNode):
         )
 
     @classmethod
+    @within_limits
     def execute(cls, model, steps, denoise) -> io.NodeOutput:
         return io.NodeOutput(sampling.sigmas(model, steps, denoise))

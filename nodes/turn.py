@@ -3,6 +3,7 @@
 import logging
 
 from comfy_api.latest import io
+from server import PromptServer
 
 from ..ace_model.images import ImageError
 from ..ace_model.lcu import (
@@ -16,7 +17,7 @@ from ..ace_model.lcu import (
     placeholder,
 )
 from ..ace_model.masks import fit_mask
-from .types import CATEGORY, ConditionUnitType, Conversation, ConversationType, LongContextUnitType
+from .types import CATEGORY, ConditionUnitType, Conversation, ConversationType, LongContextUnitType, within_limits
 
 IMAGE_SLOTS = [placeholder(i).strip("{}") for i in range(MAX_IMAGES)]  # image, image1, … image8
 MASK_SLOTS = [slot.replace("image", "mask") for slot in IMAGE_SLOTS]
@@ -101,17 +102,22 @@ class LongContextUnitNode(io.ComfyNode):
                                      f"together have at most {MAX_IMAGES} images: beyond that the oldest turns are "
                                      "forgotten, too."),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[LongContextUnitType.Output(display_name="lcu", tooltip="For ACE Condition Tokenizer, and for history of "
                                                                            "the next turn.")],
         )
 
     @classmethod
+    @within_limits
     def execute(cls, unit, max_rounds, history=None) -> io.NodeOutput:
         before = history or LongContextUnit()
         lcu = before.then(unit, max_rounds)
-        if dropped := len(before.turns) + 1 - len(lcu.turns):
-            logging.info("ACE forgets the oldest %d of %d turns: it remembers %d earlier ones and %d images.", dropped,
-                         len(before.turns) + 1, max_rounds, MAX_IMAGES)
+        if lcu.forgotten:
+            kept = len(lcu.turns) - 1
+            text = (f"Remembers {kept} of {kept + lcu.forgotten} earlier turns: at most {max_rounds}, and {MAX_IMAGES} images "
+                    "in all.")
+            logging.info("ACE Editor: %s", text)
+            PromptServer.instance.send_progress_text(text, cls.hidden.unique_id)  # on the node
         return io.NodeOutput(lcu)
 
 

@@ -7,14 +7,15 @@ import comfy.utils
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from ..images import check_size, preprocess
-from ..lcu import ConditionUnit, LCUError, LongContextUnit
+from ..lcu import ConditionUnit, LCUError, LongContextUnit, placeholder
 from ..masks import latent_mask
 from . import text as t5
 from .model import FRAMES
 
 
-class VAEError(ValueError):
+class VAEError(InputError):
     """A VAE that ACE cannot use."""
 
 
@@ -56,7 +57,8 @@ def tokenize(lcu: LongContextUnit | ConditionUnit, clip, vae, width: int = 0, he
 
     unique = list(dict.fromkeys(t for frame in frames for t in (frame.text, frame.negative_text)))
     texts = dict(zip(unique, t5.encode(clip, unique), strict=True))
-    prepared = [preprocess(frame.image, frame.mask, max_tokens, frame.blank) for frame in frames[1:]]
+    prepared = [preprocess(frame.image, frame.mask, max_tokens, frame.blank, name)
+                for frame, name in zip(frames[1:], picture_names(lcu), strict=True)]
     size = (height, width) if width else tuple(prepared[target - 1][0].shape[:2])
     cells = (size[0] // 8, size[1] // 8)
     target_mask = latent_mask(prepared[target - 1][1], cells) if target else torch.ones(1, *cells)
@@ -69,7 +71,16 @@ def tokenize(lcu: LongContextUnit | ConditionUnit, clip, vae, width: int = 0, he
         out[f"mask.{i}"] = latent_mask(mask)[None]
         out[f"text.{i}"] = texts[frame.text]
         progress.update(1)
-    return ConditionTokens(size, texts[frames[0].text], texts[negative], t5.indicators(clip), out, bool(lcu.turns[-1].images))
+    return ConditionTokens(size, texts[frames[0].text], texts[frames[0].negative_text], t5.indicators(clip), out,
+                           bool(lcu.turns[-1].images))
+
+
+def picture_names(lcu: LongContextUnit) -> list[str]:
+    """What errors call the pictures of a conversation, oldest turn first."""
+    turns = len(lcu.turns)
+    return [placeholder(i).strip("{}") + (f" of {turns - number} turns before" if turns - number > 1 else
+                                          " of the turn before" if turns - number else "")
+            for number, turn in enumerate(lcu.turns, 1) for i in range(len(turn.images))]
 
 
 def conditioning(tokens: ConditionTokens) -> tuple[list, list]:
@@ -79,7 +90,28 @@ def conditioning(tokens: ConditionTokens) -> tuple[list, list]:
     if tokens.last_is_current:
         last = max(int(key.split(".")[1]) for key in frames if key.startswith("text."))
         negative[f"text.{last}"] = tokens.negative_text
-    return [[tokens.text, {FRAMES: frames}]], [[tokens.negative_text, {FRAMES: negative}]]
+    return [[tokens.text, {FRAMES: frames, "pooled_output": OnlyForACE()}]], [
+        [tokens.negative_text, {FRAMES: negative, "pooled_output": OnlyForACE()}]]
+
+
+class ForeignModelError(InputError):
+    """ACE's conditioning in another model."""
+
+
+class OnlyForACE:
+    """Stands where FLUX, SDXL and SD3 look for a pooled text, since FLUX would take ACE's text for its own without a word."""
+
+    def __getattr__(self, name: str):
+        if not hasattr(torch.Tensor, name) or name.startswith("_"):  # whoever only asks whether this is something else
+            raise AttributeError(name)
+        raise ForeignModelError("this conditioning comes from ACE Image Indicator, and only ACE models read it: connect model "
+                                "of Load ACE Model to the sampler, or this model's own text encode node.")
+
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        if function is torch.zeros_like:  # Conditioning Zero Out
+            return cls()
+        return cls().shape
 
 
 def empty_latent(size: tuple[int, int], batch: int = 1) -> dict:

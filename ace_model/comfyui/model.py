@@ -14,14 +14,22 @@ import comfy.text_encoders.pixart_t5
 import comfy.text_encoders.sd3_clip
 import torch
 import torch.nn.functional as F
+from comfy.ldm.common_dit import pad_to_patch_size
 from comfy.ldm.modules.attention import optimized_attention
+from comfy.quant_ops import QUANT_ALGOS
 
 from .. import diffusion
-from ..config import HEAD_WIDTH, ACEConfig
+from ..checkpoint import t5_config
+from ..config import HEAD_WIDTH, HEADS, ACEConfig
 from ..dit import DiT
+from ..errors import InputError
+from ..soundness import warn
 
 FRAMES = "ace_frames"  # conditioning key: flat dict of tensors, made by conditioning.py
-HEADS = "num_heads"  # saved with the weights unless it is hidden / 72
+
+
+class ConditioningError(InputError):
+    """Conditioning or a latent that ACE cannot sample with."""
 
 
 class ComfyDiT(DiT):
@@ -30,6 +38,7 @@ class ComfyDiT(DiT):
     def __init__(self, image_model=None, dtype=None, device=None, operations=None, **config):
         super().__init__(ACEConfig(**config), ops=operations, dtype=dtype, device=device)
         self.dtype = dtype
+        self.in_channels = self.config.latent_channels  # RenormCFG reads it
 
     def forward(self, x, timestep, context=None, target_mask=None, images=(), masks=(), texts=(), names=None,
                 indicators=None, transformer_options=None, **kwargs):
@@ -43,8 +52,14 @@ class ComfyDiT(DiT):
         texts = [context, *texts]
         if names is None:
             texts, names = self.project_text(texts, indicators)
-        return super().forward(x, timestep, target_mask, images, masks, texts, names,
-                               transformer_options=transformer_options)
+        out = super().forward(self.whole(x), timestep, self.whole(target_mask), [self.whole(image) for image in images],
+                              [self.whole(mask) for mask in masks], texts, names, transformer_options=transformer_options)
+        return out[..., :x.shape[-2], :x.shape[-1]]
+
+    def whole(self, x):
+        """Widened by its last row and column to whole patches, as core does for other transformers. ACE's sizes need none."""
+        patch = self.config.patch_size
+        return pad_to_patch_size(x, (patch, patch), padding_mode="replicate")
 
     def run_blocks(self, x, y, t0, rope, lengths, transformer_options):
         """The blocks in order, each open to replacement (`patches_replace`) and to additions (`patches`)."""
@@ -85,14 +100,20 @@ class ACE(comfy.model_base.BaseModel):
         """Conditioning → conds of the forward pass. Text is projected here, once per prompt, unless weights may change
         between steps (weight hooks, training)."""
         text, frames = kwargs.get("cross_attn"), kwargs.get(FRAMES)
+        config = self.diffusion_model.config
         if text is None or frames is None:
-            raise ValueError("this conditioning does not come from ACE Image Indicator: connect positive and negative of ACE "
-                             "Image Indicator to the sampler. Other models' text encode nodes do not work with ACE.")
-        width = self.diffusion_model.config.text_width
-        if text.shape[-1] != width:
-            raise ValueError(f"the text encoder's features have width {text.shape[-1]}, but this model needs {width}: load the "
-                             "text encoder that belongs to the model (T5 v1.1 XXL has 4096).")
+            raise ConditioningError("this conditioning does not come from ACE Image Indicator: connect positive and negative "
+                                    "of ACE Image Indicator to the sampler. Other models' text encode nodes do not work with "
+                                    "ACE.")
+        if text.shape[-1] != config.text_width:
+            raise ConditioningError(f"the text encoder's features have width {text.shape[-1]}, but this model needs "
+                                    f"{config.text_width}: load the text encoder that belongs to the model (T5 v1.1 XXL has "
+                                    "4096).")
         noise, device = kwargs["noise"], kwargs["device"]
+        if noise.ndim != 4 or noise.shape[1] != config.latent_channels:
+            raise ConditioningError(f"the latent has shape {tuple(noise.shape)}, but ACE samples (batch, "
+                                    f"{config.latent_channels}, height / 8, width / 8): connect latent of ACE Image Indicator, "
+                                    "or VAE Encode with Stable Diffusion 1.x's VAE.")
         count = sum(key.startswith("image.") for key in frames)
         images = [frames[f"image.{i}"] for i in range(count)]
         masks = [frames[f"mask.{i}"] for i in range(count)]
@@ -102,7 +123,7 @@ class ACE(comfy.model_base.BaseModel):
             masks.append(torch.ones_like(latent[:, :1]))
             texts.append(text)
         if len(images) >= frames["indicators"].shape[1]:
-            raise ValueError(f"there are {len(images)} condition images, but ACE takes at most "
+            raise ConditioningError(f"there are {len(images)} condition images, but ACE takes at most "
                              f"{frames['indicators'].shape[1] - 1}: remove reference latents or earlier turns.")
         target_mask = frames["target_mask"]
         if target_mask.shape[-2:] != noise.shape[-2:]:
@@ -115,7 +136,7 @@ class ACE(comfy.model_base.BaseModel):
                 [t.to(device, dtype) for t in (text, *texts)], indicators.to(device, dtype))
         out = {
             "c_crossattn": comfy.conds.CONDRegular(text),
-            "target_mask": comfy.conds.CONDRegular(target_mask),
+            "target_mask": comfy.conds.CONDNoiseShape(target_mask),  # cropped with the noise where a cond has an area
             "images": comfy.conds.CONDList([self.process_latent_in(image) for image in images]),
             "masks": comfy.conds.CONDList(masks),
             "texts": comfy.conds.CONDList(texts),
@@ -163,6 +184,19 @@ class ACEModelConfig(comfy.supported_models_base.BASE):
         return super().process_unet_state_dict_for_saving(state_dict)
 
     def clip_target(self, state_dict={}):  # noqa: B006 - core's signature
-        t5 = comfy.text_encoders.sd3_clip.t5_xxl_detect(state_dict, f"{self.text_encoder_key_prefix[0]}t5xxl.transformer.")
-        return comfy.supported_models_base.ClipTarget(comfy.text_encoders.pixart_t5.PixArtTokenizer,
-                                                      comfy.text_encoders.pixart_t5.pixart_te(**t5))
+        prefix = f"{self.text_encoder_key_prefix[0]}t5xxl.transformer."
+        t5 = {key[len(prefix):]: value for key, value in state_dict.items() if key.startswith(prefix)}
+        if not t5:
+            warn("this checkpoint holds no T5 text encoder. Load one with Load ACE Text Encoder.")
+            return None
+        return t5_target(t5, "the text encoder in this checkpoint")
+
+
+def t5_target(sd, name: str, metadata: dict | None = None) -> comfy.supported_models_base.ClipTarget:
+    """What core makes a CLIP of: its T5, in the size that the weights have. Raises CheckpointError."""
+    config = t5_config(sd, name, metadata, QUANT_ALGOS)
+    encoder = comfy.text_encoders.pixart_t5.pixart_te(**comfy.text_encoders.sd3_clip.t5_xxl_detect(sd))
+
+    def sized(model_options, **options):
+        return encoder(model_options={**model_options, "t5xxl_model_config": config}, **options)
+    return comfy.supported_models_base.ClipTarget(comfy.text_encoders.pixart_t5.PixArtTokenizer, sized)

@@ -1,34 +1,69 @@
 """The reference's schedule and guidance for ComfyUI's samplers (spec: ACE-0.6B, section 6)."""
 
+import math
+
+import comfy.model_sampling
 import comfy.sample
 import comfy.samplers
 import latent_preview
 import torch
 from torch import Tensor
 
-from ..diffusion import guide, trailing_timesteps
+from ..diffusion import TIMESTEPS, rescaled, trailing_timesteps
+from ..errors import InputError
 from .loader import defaults_of
+from .model import ACE
+
+
+class ModelError(InputError):
+    """A MODEL that ACE's schedule and guidance are not for."""
+
+
+def check_model(model) -> None:
+    """Raise ModelError unless `model` is an ACE model with noise levels by timestep."""
+    if not isinstance(model.model, ACE):
+        raise ModelError(f"model is {type(model.model).__name__}, not ACE: connect Load ACE Model. ACE's schedule and guidance "
+                         "do not suit other models; for ACE++ on FLUX use KSampler.")
+    sampling = model.get_model_object("model_sampling")
+    if not isinstance(sampling, comfy.model_sampling.ModelSamplingDiscrete):
+        raise ModelError(f"a patch gave the model noise levels of {type(sampling).__mro__[1].__name__}, but ACE was trained on "
+                         f"{TIMESTEPS} discrete ones: remove that patch (ModelSampling…).")
 
 
 def sigmas(model, steps: int, denoise: float = 1.0) -> Tensor:
     """Sigmas of the trailing timesteps, then 0: (steps + 1,). steps 0: the model's own number. denoise < 1 keeps the last
     `steps` of a longer schedule."""
+    check_model(model)
     steps = steps or defaults_of(model).steps
     if denoise <= 0:
         return torch.zeros(0)
     total = max(steps, round(steps / denoise))
     timesteps = trailing_timesteps(min(total, 1000))[-steps:]
-    table = model.get_model_object("model_sampling").sigmas.cpu()
-    return torch.cat([table[timesteps], table.new_zeros(1)])
+    sampling = model.get_model_object("model_sampling")
+    table = sampling.sigmas.cpu()
+    levels = table[timesteps] if len(table) == TIMESTEPS else sampling.sigma(timesteps).cpu()  # distilled: fewer levels
+    return torch.cat([levels, table.new_zeros(1)])
 
 
 def with_guidance(model, rescale: float):
-    """MODEL with rescaled guidance on eps. Works with any sampler; the sampler's cfg is the guidance."""
-    def rescaled_guidance(args):
-        return guide(args["cond"], args["uncond"], args["cond_scale"], rescale)  # eps times sigma: the scale cancels
+    """MODEL with rescaled guidance on eps. Works with any sampler; the sampler's cfg is the guidance.
 
+    It corrects what guidance came to, so it composes with patches that guide in their own way (RescaleCFG, RenormCFG,
+    PerpNeg, …). Of two, the later counts.
+    """
+    check_model(model)
+
+    def rescaled_guidance(args):
+        if args["uncond_denoised"] is None or math.isclose(args["cond_scale"], 1.0):
+            return args["denoised"]
+        x = args["input"]  # eps times sigma is x - denoised: the scale cancels
+        return x - rescaled(x - args["denoised"], x - args["cond_denoised"], rescale)
+
+    rescaled_guidance.of_ace_editor = True
     model = model.clone()
-    model.set_model_sampler_cfg_function(rescaled_guidance)
+    others = [f for f in model.model_options.get("sampler_post_cfg_function", ()) if not hasattr(f, "of_ace_editor")]
+    model.model_options["sampler_post_cfg_function"] = others
+    model.set_model_sampler_post_cfg_function(rescaled_guidance)
     return model
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import T5TokenizerFast
 
+from ..errors import InputError
 from ..lcu import IDENTIFIERS
 from ..text import MAX_TOKENS, clean, truncate
 from .loader import T5_VOCABULARY
@@ -17,7 +18,7 @@ from .loader import T5_VOCABULARY
 _indicators: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # text model → (patches uuid, table)
 
 
-class TextEncoderError(ValueError):
+class TextEncoderError(InputError):
     """A CLIP without the text encoder that ACE needs."""
 
 

@@ -18,12 +18,13 @@ def conditioning(pack, images, cells=16):
 
 
 @torch.inference_mode()
-def sample(comfy, model, positive, cfg=1.0):
+def sample(comfy, model, positive, cfg=1.0, negative=None, noise=None, steps=2):
     import comfy.sample
     import comfy.samplers
-    noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
-    return comfy.sample.sample_custom(model, noise, cfg, comfy.samplers.sampler_object("euler"), torch.tensor([5.0, 1.0, 0.0]),
-                                      positive, positive, torch.zeros_like(noise), disable_pbar=True)
+    noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0)) if noise is None else noise
+    return comfy.sample.sample_custom(model, noise, cfg, comfy.samplers.sampler_object("euler"),
+                                      torch.tensor([5.0, *([1.0] * (steps - 1)), 0.0]), positive, negative or positive,
+                                      torch.zeros_like(noise), disable_pbar=True)
 
 
 def test_block_replacement_and_additions(comfy, pack, model):
@@ -105,3 +106,86 @@ def test_detection_is_wrapped_once_and_leaves_other_models_alone(comfy, pack, go
               "final_layer.linear.weight": torch.zeros(32, 72)}
     found = comfy.model_detection.detect_unet_config(dict(pixart), "")
     assert found == inner(dict(pixart), "") and found["image_model"].startswith("pixart")
+
+
+def half(args):
+    """A guidance of its own, as patches install it: half as strong as asked."""
+    return args["uncond"] + 0.5 * args["cond_scale"] * (args["cond"] - args["uncond"])
+
+
+@pytest.mark.parametrize("patched_first", [True, False])
+def test_guidance_corrects_what_another_patch_made(comfy, pack, model, patched_first):
+    positive, negative = conditioning(pack, 1), conditioning(pack, 1)
+
+    def run(rescale, cfg, patch):
+        patched = model.clone()
+        for step in ((patch, True), (rescale, False))[::1 if patched_first else -1]:
+            if step[1] and patch:
+                patched.set_model_sampler_cfg_function(half)
+            elif not step[1] and rescale is not None:
+                patched = pack.sampling.with_guidance(patched, rescale)
+        return sample(comfy, patched, positive, cfg, negative)
+    torch.testing.assert_close(run(0.0, 5.0, True), run(None, 2.5, False), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(run(0.7, 5.0, True), run(0.7, 2.5, False), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(run(0.7, 5.0, True), run(0.7, 5.0, False), rtol=1e-2)
+
+
+def test_of_two_guidances_the_later_counts(comfy, pack, model):
+    positive, negative = conditioning(pack, 1), conditioning(pack, 1)
+    once = pack.sampling.with_guidance(model, 0.3)
+    twice = pack.sampling.with_guidance(pack.sampling.with_guidance(model, 0.9), 0.3)
+    assert torch.equal(sample(comfy, twice, positive, 5.0, negative), sample(comfy, once, positive, 5.0, negative))
+
+
+def test_an_area_sees_its_own_part_of_the_mask(comfy, pack, model):
+    """Core crops the noise of a condition with an area: the mask is cropped with it, as if that part were sampled alone."""
+    positive = conditioning(pack, 0)
+    mask = torch.zeros(1, 1, 16, 16)
+    mask[..., 4:, :] = 1
+    positive[0][1][pack.model.FRAMES]["target_mask"] = mask
+    noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    inside = [[positive[0][0], {**positive[0][1], "area": (8, 6, 4, 2)}]]  # height, width, top, left
+    part = [[positive[0][0], {pack.model.FRAMES: {**positive[0][1][pack.model.FRAMES], "target_mask": mask[..., 4:12, 2:8]}}]]
+    whole = sample(comfy, model, inside, noise=noise, steps=1)
+    alone = sample(comfy, model, part, noise=noise[..., 4:12, 2:8], steps=1)
+    torch.testing.assert_close(whole[..., 6:10, 4:6], alone[..., 2:6, 2:4], rtol=1e-4, atol=1e-4)
+
+
+def test_a_latent_of_odd_sides_is_widened_to_whole_patches(comfy, pack, model):
+    positive = conditioning(pack, 1, cells=15)
+    positive[0][1][pack.model.FRAMES]["target_mask"] = torch.ones(1, 1, 15, 13)
+    out = sample(comfy, model, positive, noise=torch.randn(1, 4, 15, 13))
+    assert out.shape == (1, 4, 15, 13) and torch.isfinite(out).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16, 16), (1, 4, 16), (1, 4, 1, 16, 16)])
+def test_latents_of_other_models_are_named(comfy, pack, model, shape):
+    with pytest.raises(ValueError, match=r"the latent has shape \(1, .*, but ACE samples \(batch, 4, height / 8, width / 8\)"):
+        sample(comfy, model, conditioning(pack, 0), noise=torch.randn(shape))
+
+
+def test_the_schedule_is_for_ace_and_its_noise_levels(comfy, pack, model):
+    from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete, ModelSamplingFlux
+    (distilled,) = ModelSamplingDiscrete().patch(model, "lcm", False)
+    levels = pack.sampling.sigmas(distilled, 20)
+    assert len(levels) == 21 and (levels.diff() <= 0).all() and levels[0] == pytest.approx(157.5, rel=1e-2)
+    (flow,) = ModelSamplingFlux().patch(model, 1.15, 0.5, 1024, 1024)
+    for use in (lambda: pack.sampling.sigmas(flow, 20), lambda: pack.sampling.with_guidance(flow, 0.5)):
+        with pytest.raises(pack.sampling.ModelError, match="a patch gave the model noise levels of .*, but ACE was"):
+            use()
+
+
+def test_other_models_are_refused(comfy, pack):
+    """By name, where they meet ACE's schedule and where they meet its conditioning."""
+    from tools.tiny_flux import flux as tiny_flux
+    flux = comfy.sd.load_diffusion_model_state_dict(tiny_flux(64), {})
+    for use in (lambda: pack.sampling.sigmas(flux, 20), lambda: pack.sampling.with_guidance(flux, 0.5)):
+        with pytest.raises(pack.sampling.ModelError, match="model is Flux, not ACE: connect Load ACE Model"):
+            use()
+    tokens = pack.conditioning.ConditionTokens((128, 128), torch.randn(1, 5, 64), torch.randn(1, 5, 64), torch.randn(1, 10, 64),
+                                               {"target_mask": torch.ones(1, 1, 16, 16)}, False)
+    positive, negative = pack.conditioning.conditioning(tokens)
+    with pytest.raises(pack.conditioning.ForeignModelError, match="comes from ACE Image Indicator, and only ACE models"):
+        sample(comfy, flux, positive, 1.0, negative, noise=torch.randn(1, 16, 16, 16))
+    import copy
+    copy.deepcopy(positive)

@@ -46,7 +46,7 @@ def test_beyond_nine_images_the_oldest_turn_is_forgotten(server, run):
     graph = graphs.edit([("{image}", ["a.png"], {}), ("{image}", ["b.png"], {})])
     graph["unit0"]["inputs"] |= {f"image{i}": ["load a.png", 0] for i in range(1, 9)}
     run(graph)
-    assert "ACE forgets the oldest 1 of 2 turns" in server.log
+    assert "Remembers 0 of 1 earlier turns: at most 5, and 9 images in all." in server.log
     graph["unit1"]["inputs"]["instruction"] = "{image} like {previous.image}"
     fails(server, graph, "ACEEditorLongContextUnit", "but no earlier turn is remembered")
 
@@ -80,6 +80,9 @@ CHECKPOINTS = {
     "truncated.pth": (None, "truncated.pth cannot be read: it is incomplete"),
     "list.pth": ([torch.zeros(2)], "list.pth cannot be read: it is incomplete or not a model file"),
     "evil.pth": (None, "evil.pth was not opened: it is damaged, or it holds more than weights"),
+    "empty.pth": (b"", r"empty.pth is empty \(0 bytes\): its download failed"),
+    "page.pth": (b"<!DOCTYPE html><html>Log in</html>", "page.pth is a web page, not weights"),
+    "numbers.pth": ({0: torch.zeros(2), 1: torch.zeros(2)}, "numbers.pth holds no tensors with names"),
 }
 
 
@@ -89,6 +92,8 @@ def test_wrong_checkpoints(name, server, base, tiny):
     path = base / "models/diffusion_models" / name
     if name == "evil.pth":
         path.write_bytes(pickle.dumps({"state_dict": Code()}))
+    elif isinstance(sd, bytes):
+        path.write_bytes(sd)
     elif sd is None:
         (torch.save if name.endswith(".pth") else save_file)(tiny.dit.state_dict(), path)
         cut(path)
@@ -96,6 +101,41 @@ def test_wrong_checkpoints(name, server, base, tiny):
         (torch.save if name.endswith(".pth") else save_file)(sd, path)
     fails(server, graphs.edit() | graphs.loaders(model=name), "ACEEditorLoadModel", match)
     assert "code in a model file ran" not in server.log
+
+
+DAMAGED = {  # {what: (changes to the weights, what the message says)}
+    "far": ({"blocks.99999.attn.q.bias": torch.zeros(144)}, "it holds blocks.99999, but no blocks.2: blocks are missing"),
+    "nan": ({"blocks.1.attn.q.bias": torch.full((144,), float("nan"))}, "holds NaN or infinity in blocks.1.attn.q.bias"),
+    "int8": ({"blocks.1.attn.q.bias": torch.zeros(144, dtype=torch.int8)}, "stored in a way .* blocks.1.attn.q.bias is int8"),
+    "heads": ({"num_heads": torch.tensor([2, 2])}, r"its num_heads is \(2,\) numbers, but it must be one whole number"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_damaged_weights_in_both_loaders(what, server, base, tiny):
+    changes, match = DAMAGED[what]
+    save_file({**tiny.dit.state_dict(), **changes}, base / f"models/diffusion_models/{what}.safetensors")
+    fails(server, graphs.edit() | graphs.loaders(model=f"{what}.safetensors"), "ACEEditorLoadModel",
+          f"{what}.safetensors.*{match}")
+    core = graphs.node("UNETLoader", unet_name=f"{what}.safetensors", weight_dtype="default")
+    fails(server, graphs.edit() | {"model": core}, "UNETLoader", f"this file.*{match}")
+
+
+def test_t5_whose_block_has_a_giant_number(server, base, tiny):
+    t5 = {key: value.clone() for key, value in tiny.t5.state_dict().items() if "embed_tokens" not in key}
+    t5["encoder.block.2000000000.layer.0.layer_norm.weight"] = torch.zeros(48)
+    save_file(t5, base / "models/text_encoders/far.safetensors")
+    fails(server, graphs.edit() | graphs.loaders(text_encoder="far.safetensors"), "ACEEditorLoadTextEncoder",
+          "far.safetensors: it holds encoder.block.2000000000, but no encoder.block.2")
+
+
+def test_core_lists_no_text_encoder_that_it_cannot_load(server):
+    """It knows the published sizes of T5 alone, and the demo's is smaller."""
+    def listed(node, widget):
+        options = server.object_info(node)["input"]["required"][widget]
+        return options[0] if isinstance(options[0], list) else options[1]["options"]
+    assert "ace_demo_t5.safetensors" in listed("ACEEditorLoadTextEncoder", "text_encoder_name")
+    assert "ace_demo_t5.safetensors" not in listed("CLIPLoader", "clip_name")
 
 
 def test_umt5_given_as_t5(server, base):
@@ -146,10 +186,10 @@ def test_sizes(server):
     fails(server, graphs.edit([("a red barn", [], {})]), "ACEEditorConditionTokenizer", "set width and height")
 
 
-def test_latent_that_cannot_be_cut_into_patches(server):
+def test_a_latent_that_cannot_be_cut_into_patches_is_widened(run):
     graph = graphs.edit() | graphs.ace_sampler(latent=("odd", 0))
     graph["odd"] = graphs.node("EmptyLatentImage", width=72, height=64, batch_size=1)
-    fails(server, graph, "ACEEditorSampler", "9×8 cells.*multiples of 16 pixels")
+    assert run(graph).shape == (1, 4, 8, 9)
 
 
 def test_alpha_is_dropped(run):

@@ -130,6 +130,6 @@ def test_nodes_are_listed_with_help(server):
                  "ImageIndicatorEmbedding", "Sampler", "Guidance", "Scheduler"):
         info = server.object_info(f"ACEEditor{name}")
         assert info["category"] == "ACE Editor" and info["description"] and info["search_aliases"]
-        for inputs in info["input"].values():
+        for inputs in (info["input"].get(kind, {}) for kind in ("required", "optional")):
             assert all(spec[1].get("tooltip") for spec in inputs.values()), name
         assert all(info["output_tooltips"]), name

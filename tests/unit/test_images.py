@@ -1,14 +1,16 @@
 """Preprocessing against Pillow and closed forms; the authors' own numbers are in tests/parity."""
 
 import math
+import random
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from ace_model.images import ImageError, as_rgb, check_size, fit, preprocess
-from ace_model.masks import latent_mask
+from ace_model.masks import MaskError, latent_mask
 
 
 def test_published_sizes():
@@ -75,10 +77,49 @@ def test_blanking_blackens_under_the_mask_and_nothing_else():
     assert torch.equal(image[:, :16], picture[:, :16])
 
 
-def test_latent_mask_takes_the_center_pixel_of_each_cell():
-    mask = torch.zeros(16, 16)
-    mask[4, 4] = 1
-    assert latent_mask(mask).tolist() == [[[1, 0], [0, 0]]]
+def test_a_shape_wider_than_a_cell_is_sampled_as_in_the_reference():
+    """There a cell takes the pixel in its middle."""
+    for seed in range(20):
+        rng = random.Random(seed)
+        mask, (top, left) = torch.zeros(96, 128), (rng.randrange(80), rng.randrange(100))
+        mask[top:top + rng.randrange(16, 60), left:left + rng.randrange(16, 60)] = 1
+        centers = mask[4::8, 4::8]
+        assert torch.equal(latent_mask(mask)[0], centers)
+
+
+@pytest.mark.parametrize("budget", [60, 240])
+def test_no_stroke_is_too_thin(budget):
+    """Every pixel of a spot, a line or a ring selects the latent cell that it lies in, or the next; nothing far away is
+    selected."""
+    height, width = 480, 640
+    yy, xx = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    radius = ((yy - 240) ** 2 + (xx - 320) ** 2) ** 0.5
+    rng = random.Random(budget)
+    spots = [(yy - rng.randrange(height)).abs().maximum((xx - rng.randrange(width)).abs()) < size for size in (1, 1, 2, 2, 3)]
+    for chosen in (*spots, yy == xx, (yy - xx).abs() < 2, yy == 37, xx == 639, (radius - 160).abs() < 1.5):
+        _, small = preprocess(torch.rand(height, width, 1), chosen.float(), budget)
+        cells = latent_mask(small)
+        reached = F.max_pool2d(cells, 3, 1, 1)[0] > 0
+        under = F.adaptive_max_pool2d(chosen[None].float(), cells.shape[1:])
+        assert reached[yy[chosen] * cells.shape[1] // height, xx[chosen] * cells.shape[2] // width].all()
+        assert not cells[F.max_pool2d(under, 3, 1, 1) == 0].any()
+
+
+def test_a_mask_that_is_cropped_away_is_no_mask_of_everything():
+    mask = torch.zeros(100, 900)
+    mask[:, :50] = 1
+    with pytest.raises(MaskError, match="the mask of image1 selects only what is cropped away: image1 is 900×100 pixels, and "
+                                        "ACE takes shapes up to 4:1, so it sees the middle 400×100. Put ACE Crop Around Mask"):
+        preprocess(torch.rand(100, 900, 3), mask, 1024, name="image1")
+
+
+def test_a_mask_of_nearly_everything(caplog):
+    mask = torch.ones(3000, 3000)
+    mask[7, 7] = 0
+    assert preprocess(torch.rand(3000, 3000, 1), mask, 256)[1].all()
+    assert "the mask of image selects all but a few pixels" in caplog.text
+    with pytest.raises(MaskError, match="so blank_masked would hide the whole picture: paint a smaller mask"):
+        preprocess(torch.rand(3000, 3000, 1), mask, 256, blank=True)
 
 
 def test_target_sizes():

@@ -1,11 +1,13 @@
 """Windows around masks, and pasting: all result where the mask is, bit-identical beyond the blend."""
 
+import random
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from ace_model.images import ImageError
+from ace_model.images import ImageError, fit
 from ace_model.masks import MaskError, distance_to
 from ace_model.outpaint import add_room
 from ace_model.paste import Window, paste, window_around
@@ -163,3 +165,29 @@ def test_what_cannot_be_pasted_is_named(change, message):
     arguments = {"original": picture(96, 96), "result": picture(96, 96), "mask": mask_of(96, 96, slice(9), slice(9))}
     with pytest.raises((ImageError, MaskError), match=message):
         paste(**(arguments | change), grow=4, feather=4)
+
+
+def test_every_result_that_ace_can_make_fits():
+    """Whatever the shape and the budget: sizes are rounded down to 16 pixels, and the middle of a long picture is used."""
+    rng = random.Random(4)
+    shapes = [(497, 1167, 1024), (100, 700, 1024), (1167, 497, 300), *((rng.randrange(16, 600), rng.randrange(16, 600),
+                                                                        rng.randrange(1, 600)) for _ in range(200))]
+    for height, width, budget in shapes:
+        (tall, wide), (high, broad) = fit(height, width, budget)
+        original, result = torch.zeros(1, height, width, 1), torch.ones(1, high, broad, 1)
+        mask = torch.zeros(1, height, width)
+        mask[:, height // 2, width // 2] = 1
+        assert (paste(original, result, mask) > 0).sum() == 1
+        mask[:] = 1
+        mask[:, :1, :1] = 0
+        shown = paste(original, result, mask)[0, ..., 0] > 0
+        if min(tall, wide) > 1 and (tall, wide) != (height, width):
+            assert shown.any(1).sum() == tall and shown.any(0).sum() == wide, "only the middle was edited"
+
+
+@pytest.mark.parametrize("result", [(512, 512), (256, 512), (497, 1300)])
+def test_results_of_another_picture_do_not_fit(result):
+    mask = torch.zeros(1, 1167, 497)
+    mask[:, 5, 5] = 1
+    with pytest.raises(ImageError, match="a different shape"):
+        paste(torch.zeros(1, 1167, 497, 3), torch.zeros(1, *result, 3), mask)

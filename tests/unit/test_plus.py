@@ -273,6 +273,7 @@ def test_panels_beyond_the_budget_are_refused_and_the_advice_works(references, e
     with pytest.raises(PlusError, match=says) as error:
         arrange(references, edit, budget)
     advice = int(str(error.value).split("Raise token_budget to ")[1].split()[0])
+    assert advice % 16 == 0, "the widget goes in steps of 16"
     assert min(side for size in arrange(references, edit, advice) for side in size) >= 64
 
 
