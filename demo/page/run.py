@@ -8,19 +8,22 @@ With --image and --instruction it edits a picture of yours instead.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
 import json
+import os
 import signal
 import sys
-import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
 
 from PIL import Image
 
 from ace_model.comfyui.graph import node
 from tools.comfy_server import ComfyServer, PromptError, require_free
+from tools.disk import refusal, require_writable
 from tools.files import replace_file
+from tools.processes import lock
 
 from ..requests import InputFiles, Sampling, demo_loaders, request, to_tensor
 from ..score import REPORT, cases, photo_cases
@@ -31,7 +34,8 @@ from . import own_picture, toys
 from .html import Card, Page, Step
 
 ROOT = Path(__file__).resolve().parents[2]
-BASE = ROOT / ".dev" / "demo"  # the demo ComfyUI's own models, input and output folders
+DEV = ROOT / ".dev"
+OTHER_OUTPUT = "choose another folder with --output"
 PAGE_SEED, PER_TASK = 2024, 4
 PHOTO_VIEWS = ("edge", "grayscale", "depth", "mosaic")
 PUBLISHED = "https://huggingface.co/scepter-studio/ACE-0.6B-512px"
@@ -60,28 +64,57 @@ def main() -> int:
         return demo(args)
     except KeyboardInterrupt:  # the page is written last: nothing is left half done
         return 130
-    except (own_picture.PictureError, PromptError, Refused) as error:
+    except (own_picture.PictureError, Refused) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
+    except (PromptError, Unwritable, TimeoutError) as error:
+        print(f"demo: {error}", file=sys.stderr)
     except OSError as error:
-        if not error.filename or not Path(error.filename).is_relative_to(args.output):
-            raise
-        print(f"demo: {unwritable(error.filename, error)}", file=sys.stderr)
-        return 2
+        print(f"demo: {refusal(error, DEV, f'make {DEV} a folder that you may write to')}", file=sys.stderr)
+    return 1
 
 
-def unwritable(path, error: OSError) -> str:
-    return f"{path} cannot be written ({error.strerror}): choose another folder with --output."
+class Unwritable(Exception):
+    """--output cannot take the page: why, and the way out."""
+
+
+@contextlib.contextmanager
+def writing(folder: Path):
+    """The page is written by one demo at a time: a second one for the same folder waits, and replaces the whole page."""
+    with lock(DEV / "demo-page.lock"):
+        try:
+            yield
+        except OSError as error:
+            raise Unwritable(refusal(error, folder, OTHER_OUTPUT)) from None
 
 
 def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="dev.py demo", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    p.add_argument("--image", type=Path, help="your own picture; needs --instruction")
-    p.add_argument("--instruction", help='what to do with it, for example "edge map of {image}"')
-    p.add_argument("--output", type=Path, default=ROOT / "demo_output", help="folder for the page (default demo_output)")
+    p.add_argument("--image", type=given_path, help="your own picture; needs --instruction")
+    p.add_argument("--instruction", type=given_words, help='what to do with it, for example "edge map of {image}"')
+    p.add_argument("--output", type=given_path, default=ROOT / "demo_output", help="folder for the page (default demo_output)")
     p.add_argument("--port", type=int, help="port of the demo's ComfyUI (default: a free one)")
     p.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
     return p
+
+
+def given_path(text: str) -> Path:
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} names nothing; give a path, or leave it out")
+    return Path(text)
+
+
+def given_words(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f'{text!r} asks for nothing; say what to do, for example "edge map of {{image}}"')
+    if legible(text) != text:
+        raise argparse.ArgumentTypeError(f"{legible(text)!r} is not UTF-8; set your terminal to UTF-8")
+    return text
+
+
+def legible(text: str) -> str:
+    """Names of files need not be UTF-8; what is shown must be."""
+    return os.fsencode(text).decode("utf-8", "replace")
 
 
 class Refused(ValueError):
@@ -90,7 +123,7 @@ class Refused(ValueError):
 
 def check(args: argparse.Namespace) -> None:
     """Find everything that can be wrong before anything is started or written."""
-    if bool(args.image) != bool(args.instruction):
+    if (args.image is None) != (args.instruction is None):
         given, missing = ("--image", "--instruction") if args.image else ("--instruction", "--image")
         raise Refused(f'{given} needs {missing} too: --image PICTURE --instruction "edge map of {{image}}".')
     if args.image:
@@ -102,19 +135,17 @@ def check(args: argparse.Namespace) -> None:
             raise Refused(str(error)) from None
     args.output = args.output.absolute()
     try:
-        args.output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=args.output):
-            pass
+        require_writable(args.output)
     except OSError as error:
-        raise Refused(unwritable(args.output, error)) from None
+        raise Refused(refusal(error, args.output, OTHER_OUTPUT)) from None
 
 
 def demo(args: argparse.Namespace) -> int:
     began = time.monotonic()
     sampling = Sampling(seed=args.seed)
     say("Starting ComfyUI …")
-    with ComfyServer(BASE, port=args.port) as server:
-        files = InputFiles(BASE / "input")
+    with own_folder() as folder, ComfyServer(folder, port=args.port) as server:
+        files = InputFiles(folder / "input")
         if args.image:
             path = answer_own_picture(server, files, args, sampling)
         else:
@@ -124,11 +155,32 @@ def demo(args: argparse.Namespace) -> int:
                 ("Photographs it never saw", OF_PHOTOS, run_photos(server, files, sampling)),
                 *((f"More: {task}", "", run_task(server, files, sampling, task)) for task in TASKS)]
             page.score = score_rows()
-            path = page.write(args.output)
+            with writing(args.output):
+                path = page.write(args.output)
             shown = [step.right for _, _, cards in page.sections for card in cards for step in card.steps]
             say(f"{sum(r is True for r in shown)} of {sum(r is not None for r in shown)} checked answers are right")
     say(f"{path.as_uri()}   ({time.monotonic() - began:.0f} s)")
     return 0
+
+
+@contextlib.contextmanager
+def own_folder():
+    """Models, input and output of this demo's ComfyUI: the first of .dev/demo, demo-2, … that no other demo is using.
+
+    In one that is used, ComfyUI would empty temp/ as it starts, and the other demo would lose its answers.
+    """
+    for number in itertools.count(1):
+        folder = DEV / ("demo" if number == 1 else f"demo-{number}")
+        try:
+            with lock(folder / "lock", Taken()):
+                yield folder
+                return
+        except Taken:
+            continue
+
+
+class Taken(Exception):
+    """Another demo is using the folder."""
 
 
 def say(text: str) -> None:
@@ -194,7 +246,7 @@ def shown(turn: Turn) -> list[Image.Image]:
 def earlier(sample: Sample) -> list[Step]:
     """The turns before, each with its answer: the next turn's picture."""
     return [Step(f"before: {turn.instruction}", [image_of(p) for p in turn.pictures], image_of(after.pictures[-1]))
-            for turn, after in pairwise(sample.turns)]
+            for turn, after in itertools.pairwise(sample.turns)]
 
 
 def answer(server: ComfyServer, files: InputFiles, conversations: dict[str, tuple[Turn, ...]], sampling: Sampling
@@ -219,12 +271,14 @@ def answer_own_picture(server: ComfyServer, files: InputFiles, args: argparse.Na
     outputs = server.run(graph)
     result = server.image(outputs["own"]["images"][0]).convert("RGB")
     seconds = time.monotonic() - began
-    replace_file(args.output / "answer.png", lambda path: result.save(path, "PNG"))
     page = Page("Your picture", INTRODUCTION)
     page.sections = [("Answer", "<p>The model sees the middle square of your picture, at 256 × 256 pixels.</p>",
-                      [Card(args.image.name, [Step(args.instruction, [given], result)], seconds)])]
+                      [Card(legible(args.image.name), [Step(args.instruction, [given], result)], seconds)])]
+    with writing(args.output):
+        replace_file(args.output / "answer.png", lambda path: result.save(path, "PNG"))
+        written = page.write(args.output)
     say(str(args.output / "answer.png"))
-    return page.write(args.output)
+    return written
 
 
 def score_rows() -> list[tuple[str, float, int]]:
