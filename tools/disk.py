@@ -17,8 +17,8 @@ def refusal(error: OSError, place: Path, way_out: str) -> str:
     full = error.errno in FULL or getattr(error, "winerror", 0) == 112
     if error.filename is None and not full:
         raise error
-    todo = f"free some space, or {way_out}" if full else way_out
-    return f"{error.filename or place} cannot be read or written ({error.strerror}): {todo}."
+    advice = f"free some space, or {way_out}" if full else way_out
+    return f"{error.filename or place} cannot be read or written ({error.strerror}): {advice}."
 
 
 def require_writable(folder: Path) -> None:

@@ -16,7 +16,6 @@ from comfy.quant_ops import QUANT_ALGOS
 from safetensors import SafetensorError, safe_open
 
 from ..checkpoint import PREFIXES, T5_PREFIXES, check, explain_damage, native_keys, unwrap
-from ..checkpoint import T5_VOCABULARY as T5_VOCABULARY  # for text.py
 from ..config import DEFAULTS, ACEConfig, Defaults, heads_in, kind_of
 from .model import ACEModelConfig, t5_target
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from transformers import T5TokenizerFast
 
+from ..checkpoint import T5_VOCABULARY
 from ..errors import InputError
 from ..lcu import IDENTIFIERS
 from ..text import MAX_TOKENS, clean, truncate
-from .loader import T5_VOCABULARY
 
 _indicators: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # text model → (patches uuid, table)
 

@@ -198,7 +198,6 @@ def on_positive(kind: str, outcome: str = CHANGES, **widgets):
 
 
 on_positive("ConditioningSetAreaPercentage", width=0.5, height=0.5, x=0.25, y=0.25, strength=1.0)
-on_positive("ConditioningSetArea", width=16, height=16, x=8, y=8, strength=1.0)
 on_positive("ConditioningSetTimestepRange", start=0.0, end=0.4)
 on_positive("ConditioningZeroOut", ANY)
 

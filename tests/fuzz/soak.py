@@ -41,9 +41,9 @@ def error_names() -> set[str]:
     """Of all errors that the pack raises for a person."""
     for module in ERRORS:
         importlib.import_module(f"ace_model.{module}")
-    found, todo = set(), [InputError]
-    while todo:
-        todo += (kinds := todo.pop().__subclasses__())
+    found, ahead = set(), [InputError]
+    while ahead:
+        ahead += (kinds := ahead.pop().__subclasses__())
         found |= {kind.__name__ for kind in kinds}
     return found
 
@@ -124,6 +124,8 @@ class Soak:
         try:
             given = self.latent(changed)
         except PromptError as error:
+            if must == CHANGES and not error.kind:  # core found the graph invalid, so the change says nothing
+                return Case(kind, UNCLEAR, f"refused before the run: {error}")
             if of_ours(error, self.names):
                 return Case(kind, SILENT if must == SAME else REFUSAL, str(error))
             ours = must != ANY or any("custom_nodes" in line for line in error.trace)

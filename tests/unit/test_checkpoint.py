@@ -173,7 +173,7 @@ def test_weights_that_are_not_finite(dtype, value, weights, tmp_path):
     sd["blocks.1.mlp.fc2.weight"].view(-1)[-1] = value  # fp8_e4m3fn has no infinity: it becomes NaN or the largest number
     torch.save(sd, tmp_path / "broken.pth")
     if torch.isfinite(sd["blocks.1.mlp.fc2.weight"].float()).all():
-        pytest.skip("this type holds no such number")
+        return read(tmp_path / "broken.pth")  # it holds no such number: nothing is broken
     with pytest.raises(CheckpointError, match="broken.pth holds NaN or infinity in blocks.1.mlp.fc2.weight: it is damaged"):
         read(tmp_path / "broken.pth")
 
