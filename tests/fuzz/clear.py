@@ -5,7 +5,7 @@ import re
 LONGEST = 600  # characters
 LIMIT = r"must be|at most|at least|between|needs|takes"
 WAY_OUT = (r"connect|disconnect|use|set|load|choose|remove|paint|put|raise|lower|name|pick|fill|leave|look at|did you mean|"
-           r"download|get|turn|add|start|write|state|correct")
+           r"download|get|turn|add|start|write|state|correct|update")
 
 
 def is_clear(text: str) -> bool:

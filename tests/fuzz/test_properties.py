@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from ace_model.errors import InputError
@@ -14,10 +14,6 @@ from ace_model.paste import paste, window_around
 from ace_model.plus import make_canvas, restore
 from ace_model.text import clean
 from tests.fuzz.clear import is_clear
-
-settings.register_profile("pack", max_examples=60, deadline=None, derandomize=True,
-                          suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
-settings.load_profile("pack")
 
 SIDE = st.integers(1, 400)
 PIECES = st.sampled_from([
