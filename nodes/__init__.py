@@ -8,7 +8,15 @@ from comfy_api.latest import ComfyAPI, ComfyExtension, io
 
 from ..ace_model.comfyui import register
 from ..starters import pictures
+from .conversation import (
+    ConversationAnswerNode,
+    ConversationBranchNode,
+    ConversationNode,
+    ConversationTurnsNode,
+    RecordPictureNode,
+)
 from .encode import ConditionTokenizerNode, ImageIndicatorNode
+from .inspect import InspectorNode
 from .instruction import InstructionNode
 from .load import LoadModelNode, LoadTextEncoderNode
 from .masks import CropAroundMaskNode, KeepUntouchedNode, PadForOutpaintingNode
@@ -36,6 +44,12 @@ NODES = [
     PlusConditioningNode,
     PlusCropNode,
     PlusTextEncodeNode,
+    ConversationNode,
+    ConversationTurnsNode,
+    ConversationAnswerNode,
+    ConversationBranchNode,
+    RecordPictureNode,
+    InspectorNode,
 ]
 
 

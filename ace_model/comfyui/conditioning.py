@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..images import check_size, preprocess
-from ..lcu import ConditionUnit, LCUError, LongContextUnit, placeholder
+from ..lcu import ConditionUnit, Frame, LCUError, LongContextUnit, placeholder
 from ..masks import latent_mask
 from . import text as t5
 from .model import FRAMES
@@ -43,23 +43,11 @@ def tokenize(lcu: LongContextUnit | ConditionUnit, clip, vae, width: int = 0, he
 
     Raises LCUError, ImageError, VAEError.
     """
-    if isinstance(lcu, ConditionUnit):
-        lcu = LongContextUnit().then(lcu)
-    frames = lcu.frames(negative, target_index)
-    target = lcu.target_frame(target_index)
-    if (width or height) and not (width and height):
-        raise LCUError(f"width {width} and height {height}: set both, or leave both at 0 to get the target image's size.")
-    if width:
-        check_size(width, height, max_tokens)
-    elif target is None:
-        raise LCUError("this turn has no image that could give the size: set width and height (multiples of 16).")
+    frames, prepared, target, size = prepare(lcu, width, height, target_index, max_tokens, negative)
     check_vae(vae)
 
     unique = list(dict.fromkeys(t for frame in frames for t in (frame.text, frame.negative_text)))
     texts = dict(zip(unique, t5.encode(clip, unique), strict=True))
-    prepared = [preprocess(frame.image, frame.mask, max_tokens, frame.blank, name)
-                for frame, name in zip(frames[1:], picture_names(lcu), strict=True)]
-    size = (height, width) if width else tuple(prepared[target - 1][0].shape[:2])
     cells = (size[0] // 8, size[1] // 8)
     target_mask = latent_mask(prepared[target - 1][1], cells) if target else torch.ones(1, *cells)
 
@@ -72,7 +60,30 @@ def tokenize(lcu: LongContextUnit | ConditionUnit, clip, vae, width: int = 0, he
         out[f"text.{i}"] = texts[frame.text]
         progress.update(1)
     return ConditionTokens(size, texts[frames[0].text], texts[frames[0].negative_text], t5.indicators(clip), out,
-                           bool(lcu.turns[-1].images))
+                           bool(as_lcu(lcu).turns[-1].images))
+
+
+def as_lcu(unit: LongContextUnit | ConditionUnit) -> LongContextUnit:
+    """A single turn is a conversation."""
+    return LongContextUnit().then(unit) if isinstance(unit, ConditionUnit) else unit
+
+
+def prepare(lcu: LongContextUnit | ConditionUnit, width: int = 0, height: int = 0, target_index: int = 0,
+            max_tokens: int = 1024, negative: str = ""
+            ) -> tuple[list[Frame], list[tuple[Tensor, Tensor]], int | None, tuple[int, int]]:
+    """(frames, (pixels, mask) of each condition image as the model gets it, the frame that gives the target its size, the
+    target's (height, width) in pixels). Raises LCUError, ImageError."""
+    lcu = as_lcu(lcu)
+    frames, target = lcu.frames(negative, target_index), lcu.target_frame(target_index)
+    if (width or height) and not (width and height):
+        raise LCUError(f"width {width} and height {height}: set both, or leave both at 0 to get the target image's size.")
+    if width:
+        check_size(width, height, max_tokens)
+    elif target is None:
+        raise LCUError("this turn has no image that could give the size: set width and height (multiples of 16).")
+    prepared = [preprocess(frame.image, frame.mask, max_tokens, frame.blank, name)
+                for frame, name in zip(frames[1:], picture_names(lcu), strict=True)]
+    return frames, prepared, target, (height, width) if width else tuple(prepared[target - 1][0].shape[:2])
 
 
 def picture_names(lcu: LongContextUnit) -> list[str]:

@@ -84,7 +84,7 @@ def test_links_of_the_readme_lead_to_what_is_shipped(pack):
 def test_packed_zip_in_a_bare_comfyui(pack, tmp_path):
     with ComfyServer(tmp_path / "base", pack=pack) as server:
         declared = {node.removesuffix("Node") for path in (pack / "nodes").glob("*.py")
-                    for node in re.findall(r'node_id="ACEEditor(\w+)"', path.read_text(encoding="utf-8"))}
+                    for node in re.findall(r'(?:node_id=|part\()"ACEEditor(\w+)"', path.read_text(encoding="utf-8"))}
         listed = {name for name in server._get("/object_info") if name.startswith("ACEEditor")}
         assert listed == {f"ACEEditor{name}" for name in declared} and len(listed) >= 9
         complaints = [line for line in server.log.splitlines() if re.search(r"(?i)\bwarn|error|traceback|failed", line)

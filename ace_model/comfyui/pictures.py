@@ -1,0 +1,92 @@
+"""Pictures of a record in ComfyUI's own folders: opened, told apart by content, saved."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import folder_paths
+import numpy as np
+import torch
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from torch import Tensor
+
+from ..errors import InputError
+from ..record import Answer, Picture
+
+FOLDER = "ACE conversation"  # in the output folder, for answers
+
+
+class PictureError(InputError):
+    """A picture of a record that cannot be opened."""
+
+
+def path_of(picture: Picture) -> Path:
+    """Raises PictureError for a picture outside the input and output folders."""
+    folders = {"input": folder_paths.get_input_directory, "output": folder_paths.get_output_directory}
+    if picture.place not in folders:
+        raise PictureError(f"{picture.file} has no folder: add \"in\": \"input\" or \"output\". Only data sets leave it out.")
+    return Path(folders[picture.place](), picture.file)
+
+
+def open_picture(picture: Picture, mode: str = "RGB") -> Tensor:
+    """(H, W, 3) for "RGB", (H, W) for "L", in [0, 1], turned upright. Raises PictureError."""
+    path = path_of(picture)
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            levels = np.array((upright.point(lambda x: x / 256) if upright.mode.startswith("I") else upright).convert(mode))
+    except FileNotFoundError:
+        raise PictureError(f"{picture.file} is not in ComfyUI's {picture.place} folder any more: put it back, or choose "
+                           "another picture.") from None
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+        raise PictureError(f"{picture.file} cannot be opened as a picture ({error}): choose another.") from None
+    return torch.from_numpy(levels.astype(np.float32) / 255)
+
+
+def gray(image: Tensor) -> Tensor:
+    """(1, H, W, 3) of 8-bit levels → (1, H, W), with open_picture's arithmetic."""
+    levels = (image[0].cpu() * 255).round().byte().numpy()
+    return torch.from_numpy(np.array(Image.fromarray(levels).convert("L")).astype(np.float32) / 255)[None]
+
+
+def digest(picture: Picture) -> str:
+    """A hash of the file's content. Raises PictureError."""
+    try:
+        with path_of(picture).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(
+                file.read()).hexdigest()
+    except OSError as error:
+        raise PictureError(f"{picture.file} cannot be read from ComfyUI's {picture.place} folder ({error.strerror}): put it "
+                           "back, or choose another picture.") from None
+
+
+def is_whole(answer: Answer) -> bool:
+    """Whether a saved answer is there and no byte of it is damaged."""
+    try:
+        with Image.open(path_of(Picture(answer.file, answer.place))) as image:
+            image.verify()
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return True
+
+
+def answer_for(key: str) -> Answer:
+    """Where the answer of this key is, or will be."""
+    return Answer(f"{FOLDER}/{key}.png", "output", key)
+
+
+def save(image: Tensor, answer: Answer, prompt: dict | None, workflow: dict | None) -> None:
+    """Write (H, W, 3) in [0, 1] as 8-bit PNG with the workflow in it, as Save Image does. Whole, or not at all."""
+    path = path_of(Picture(answer.file, answer.place))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    levels = (255 * image.cpu().float()).clamp(0, 255).numpy().astype(np.uint8)
+    notes = PngImagePlugin.PngInfo()
+    for name, value in (("prompt", prompt), *(workflow or {}).items()):
+        if value is not None:
+            notes.add_text(name, json.dumps(value))
+    new = path.with_suffix(".new")
+    try:
+        Image.fromarray(levels).save(new, "PNG", pnginfo=notes, compress_level=4)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
