@@ -1,0 +1,247 @@
+/** What the next turn will be: pictures with masks, an instruction, settings; and what the model will remember. */
+import { h, iconButton } from './dom.mjs'
+import { addressOf, picturesIn, upload } from './files.mjs'
+import { InstructionEditor, colorOf } from './instruction.mjs'
+import { paint } from './painter.mjs'
+import { nameOf } from './names.mjs'
+import { MAX_IMAGES, ROUNDS, branch, fileOf, find, newId, remembered } from './record.mjs'
+import { t } from './words.mjs'
+
+const SEEDS = 2 ** 50 // as ComfyUI's page draws them: a number that JavaScript keeps exact
+const TOKENS = 120
+const NUMBERS = { // setting: [least, most, step, fallback, label]
+  steps: [0, 1000, 1, 0, 'Steps (0: the model’s own)'],
+  guidance: [0, 100, 0.1, 4.5, 'Guidance'],
+  rescale: [0, 1, 0.05, 0.5, 'Rescale'],
+  width: [0, 4096, 16, 0, 'Width (0: as the picture)'],
+  height: [0, 4096, 16, 0, 'Height (0: as the picture)'],
+  max_rounds: [0, 9, 1, ROUNDS, 'Turns to remember'],
+  grow: [0, 256, 1, 8, 'Grow the mask (pixels)'],
+  feather: [0, 256, 1, 8, 'Feather (pixels)']
+}
+
+export class Composer {
+  constructor(panel) {
+    this.panel = panel
+    this.reset()
+    this.editor = new InstructionEditor({
+      pictures: () => this.offered(), onchange: () => this.meter(), onsend: () => this.send(), label: t('Instruction'),
+      placeholder: t('What to do with {image}? Enter sends.')
+    })
+    this.row = h('div.ace-attached')
+    this.gauge = h('div.ace-meter', { role: 'status' })
+    this.state = h('p.ace-hint')
+    this.file = h('input', { type: 'file', accept: 'image/*', multiple: true, hidden: true, onchange: () => this.attach([...this.file.files]).then(() => (this.file.value = '')) })
+    this.fields = Object.fromEntries(Object.entries(NUMBERS).map(([name, [min, max, step, value]]) =>
+      [name, h('input', { type: 'number', min, max, step, value, onkeydown: (event) => event.stopPropagation(), oninput: () => this.meter() })]))
+    this.negative = h('input', { type: 'text', maxLength: 2000, onkeydown: (event) => event.stopPropagation() })
+    this.blank = h('input', { type: 'checkbox' })
+    this.seed = h('input', { type: 'number', min: 0, max: SEEDS, placeholder: t('random'), onkeydown: (event) => event.stopPropagation() })
+    this.element = h('div.ace-composer', {
+      ondragover: (event) => event.preventDefault(), ondrop: (event) => this.drop(event), onpaste: (event) => this.paste(event)
+    }, this.state, this.row, this.editor.element, h('div.ace-buttons', {},
+      iconButton('image', t('Attach a picture'), () => this.file.click()), this.file, h('span.ace-space'),
+      h('button.primary', { type: 'button', onclick: () => this.send() }, t('Send'))), this.gauge,
+    h('details.ace-settings', {}, h('summary', {}, t('Settings')),
+      Object.entries(NUMBERS).map(([name, [, , , , label]]) => h('label', {}, t(label), this.fields[name])),
+      h('label', {}, t('Negative instruction'), this.negative), h('label', {}, t('Seed'), this.seed),
+      h('label', {}, t('Hide what is under the masks from the model'), this.blank)))
+  }
+
+  reset() {
+    this.base = undefined // undefined: the turn that is looked at
+    this.pictures = null // null: the answer that the turn goes on from
+    this.editing = null
+  }
+
+  /** [{picture, mask, room}] of the turn to be. */
+  get attached() {
+    if (this.pictures) return this.pictures
+    const at = this.parent
+    return at ? [{ picture: { answer_of: at }, mask: null, room: null }] : []
+  }
+
+  get parent() {
+    return this.base === undefined ? this.panel.record.at : this.base
+  }
+
+  /** Pictures that an instruction may name: the turn's, then those of earlier turns. */
+  offered() {
+    const record = this.panel.record
+    const shown = (picture) => {
+      const file = fileOf(record, picture)
+      return file && addressOf(file)
+    }
+    const own = this.attached.map(({ picture }, number) => ({ back: 0, number, address: shown(picture), label: picture.file ?? t('answer of {0}', picture.answer_of) }))
+    const { kept } = remembered(branch(record, this.parent), this.attached.length, Number(this.fields?.max_rounds.value ?? ROUNDS))
+    const earlier = kept.toReversed().flatMap((turn, i) => (turn.images ?? []).map((picture, number) =>
+      ({ back: i + 1, number, address: shown(picture), label: turn.instruction })))
+    return [...own, ...earlier]
+  }
+
+  draw(record) {
+    if (this.base && !find(record, this.base)) this.reset()
+    const conversation = this.panel.current?.node
+    if (conversation !== this.conversation) { // another conversation: its own pictures and settings
+      this.conversation = conversation
+      this.reset()
+      this.editor.set('')
+      const last = find(record, record.at)
+      if (last) this.take(last)
+    }
+    this.row.replaceChildren(...this.attached.map((item, number) => this.chip(record, item, number)))
+    const base = find(record, this.parent)
+    this.state.textContent = this.editing ? t('A new version of “{0}”', this.editing.slice(0, 60))
+      : this.base !== undefined && base ? t('Goes on from “{0}”', base.instruction.slice(0, 60)) : ''
+    if (this.editing || this.base !== undefined)
+      this.state.append(' ', h('button.ace-link', { type: 'button', onclick: () => {
+        this.reset()
+        this.draw(this.panel.record)
+      } }, t('Cancel')))
+    if (document.activeElement !== this.editor.box) this.editor.draw()
+    this.meter()
+  }
+
+  chip(record, item, number) {
+    const file = fileOf(record, item.picture)
+    const name = nameOf(number)
+    return h('figure.ace-attachment', { style: `--chip: ${colorOf(number)}` },
+      file ? h('img', { src: addressOf(file), alt: t('the picture {0}', name) }) : h('span', {}, t('waits for its answer')),
+      item.mask && h('img.ace-mask', { src: addressOf(item.mask), alt: t('its mask') }),
+      h('figcaption', {}, name.slice(1, -1) + (item.room?.some(Boolean) ? ' ⤢' : '')),
+      file && iconButton('pencil', t('Paint a mask on {0}', name), () => this.paint(item, number)),
+      iconButton('times', t('Take {0} away', name), () => {
+        this.pictures = this.attached.filter((_, i) => i !== number)
+        this.draw(this.panel.record)
+      }))
+  }
+
+  async paint(item, number) {
+    const file = fileOf(this.panel.record, item.picture)
+    await paint({
+      address: addressOf(file), mask: item.mask && addressOf(item.mask), room: item.room ?? undefined, allowRoom: number === 0,
+      done: async ({ mask, room, changed }) => {
+        if (!changed) return
+        const saved = mask && (await this.guarded(() => upload(mask, `mask-${Date.now()}.png`, 'ace_masks')))
+        this.pictures = this.attached.map((other, i) => (i === number ? { ...other, mask: saved ?? null, room: room.some(Boolean) ? room : null } : other))
+        this.draw(this.panel.record)
+      }
+    })
+  }
+
+  async attach(files) {
+    for (const file of files) {
+      if (this.attached.length >= MAX_IMAGES) {
+        this.say(t('A turn has at most {0} pictures.', MAX_IMAGES))
+        break
+      }
+      const picture = await this.guarded(() => upload(file, file.name))
+      if (picture) this.pictures = [...this.attached, { picture, mask: null, room: null }]
+    }
+    this.draw(this.panel.record)
+  }
+
+  async drop(event) {
+    event.preventDefault()
+    event.stopPropagation()
+    await this.attach(await this.guarded(() => picturesIn(event.dataTransfer)) ?? [])
+  }
+
+  async paste(event) {
+    if (![...event.clipboardData.files].some((file) => file.type.startsWith('image/'))) return
+    event.preventDefault()
+    event.stopPropagation()
+    await this.attach(await picturesIn(event.clipboardData))
+  }
+
+  async guarded(act) {
+    try {
+      return await act()
+    } catch (error) {
+      this.say(error.message)
+      return null
+    }
+  }
+
+  say(text) {
+    this.state.textContent = text
+  }
+
+  goOn(turn) {
+    this.reset()
+    this.base = turn.id
+    this.take(turn)
+    this.draw(this.panel.record)
+    this.editor.focus()
+  }
+
+  edit(turn) {
+    this.base = turn.parent ?? null
+    this.editing = turn.instruction || turn.id
+    this.pictures = (turn.images ?? []).map((picture, i) => ({ picture, mask: turn.masks?.[i] ?? null, room: i === (turn.settings?.target_image ?? 0) ? turn.room ?? null : null }))
+    this.take(turn)
+    this.blank.checked = Boolean(turn.blank)
+    this.editor.set(turn.instruction)
+    this.draw(this.panel.record)
+    this.editor.focus()
+  }
+
+  /** The settings of a turn, for the next. */
+  take(turn) {
+    for (const name in NUMBERS) this.fields[name].value = turn.settings?.[name] ?? NUMBERS[name][3]
+    this.negative.value = turn.settings?.negative ?? ''
+  }
+
+  /** The same turn with another seed, beside it. */
+  again(turn) {
+    const { answer, ...rest } = turn
+    return this.panel.send({ ...rest, id: newId(this.panel.record), seed: randomSeed(), meta: { ...rest.meta, made: new Date().toISOString() } })
+  }
+
+  async send() {
+    const text = this.editor.value.trim()
+    if (!text) return this.say(t('Write what to do first.'))
+    const attached = this.attached
+    const settings = Object.fromEntries(Object.entries(this.fields).map(([name, field]) => [name, field.value === '' ? NUMBERS[name][3] : Number(field.value)]))
+    for (const [name, field] of Object.entries(this.fields))
+      if (!field.checkValidity()) return this.say(`${t(NUMBERS[name][4])}: ${field.validationMessage}`)
+    if (!attached.length && !settings.width) Object.assign(settings, { width: 512, height: 512 })
+    const turn = {
+      id: newId(this.panel.record), parent: this.parent ?? null, instruction: text, images: attached.map(({ picture }) => picture),
+      masks: attached.map(({ mask }) => mask), blank: this.blank.checked, seed: this.seed.value === '' ? randomSeed() : Number(this.seed.value),
+      settings: { ...settings, negative: this.negative.value }, meta: { made: new Date().toISOString() }
+    }
+    const room = attached[0]?.room
+    if (room?.some(Boolean)) turn.room = room
+    this.reset()
+    this.editor.set('')
+    this.seed.value = ''
+    await this.panel.send(turn)
+  }
+
+  /** Pictures of nine, turns remembered, tokens of 120; and which turn goes next. */
+  meter() {
+    const record = this.panel.record
+    const earlier = branch(record, this.parent)
+    const rounds = Number(this.fields.max_rounds.value)
+    const { kept, pictures } = remembered(earlier, this.attached.length, rounds)
+    const tokens = estimate(this.editor.value)
+    const parts = [t('{0} of {1} pictures', pictures, MAX_IMAGES), t('{0} of {1} turns', kept.length, earlier.length),
+      t('about {0} of {1} tokens', tokens, TOKENS)]
+    this.gauge.textContent = parts.join(' · ')
+    this.gauge.classList.toggle('full', tokens > TOKENS || pictures > MAX_IMAGES)
+    const going = kept.length < earlier.length ? earlier.slice(0, earlier.length - kept.length)
+      : kept.length === rounds || pictures === MAX_IMAGES ? kept.slice(0, 1) : []
+    for (const card of this.panel.element.querySelectorAll('.ace-turn')) {
+      const lost = earlier.some((turn) => turn.id === card.dataset.turn) && !kept.some((turn) => turn.id === card.dataset.turn)
+      card.classList.toggle('forgotten', lost)
+      card.classList.toggle('next', !lost && going.some((turn) => turn.id === card.dataset.turn))
+    }
+  }
+}
+
+const randomSeed = () => Math.floor(Math.random() * SEEDS)
+
+/** T5 takes about one token per short word, and one per four letters of a long one. */
+export const estimate = (text) =>
+  text.split(/\s+/).filter(Boolean).reduce((sum, word) => sum + Math.max(1, Math.ceil(word.length / 4)), 0) + (text ? 1 : 0)

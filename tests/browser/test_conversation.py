@@ -1,0 +1,188 @@
+"""The conversation panel in the real page, with the demo model: what a person does, and what is then in the workflow."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from starters.pictures import file_of
+from tools.gallery.graph import ROOT
+
+TITLE = "ACE Talk to your pictures"
+RECORD = """() => app.graph._nodes.find(n => n.comfyClass === 'ACEEditorConversation')
+    .widgets.find(w => w.name === 'record').value"""
+SHOW = "() => app.extensionManager.command.execute('Workspace.ToggleSidebarTab.ace-conversation')"
+STAR = (slice(84, 100), slice(22, 38))  # rows and columns inside the toy scene's star
+
+
+def record(page):
+    return json.loads(page.tab.evaluate(RECORD))
+
+
+def open_panel(page):
+    if not page.tab.locator(".ace-panel").is_visible():
+        page.tab.evaluate(SHOW)
+    page.tab.locator(".ace-panel").wait_for()
+    return page.tab.locator(".ace-panel")
+
+
+def fresh(page, turns=()):
+    """The template with a conversation of these turns, and its panel."""
+    workflow = page.template(TITLE)
+    for node in workflow["nodes"]:
+        if node["type"] == "ACEEditorConversation":
+            at = turns[-1]["id"] if turns else None
+            node["widgets_values"] = [json.dumps({"version": 1, "at": at, "turns": list(turns)})]
+    page.load(workflow)
+    panel = open_panel(page)
+    page.tab.wait_for_timeout(600)  # it looks for changes twice a second
+    return panel
+
+
+def say(page, panel, text, answers):
+    """Type and send; wait until so many answers are seen."""
+    panel.locator(".ace-instruction").click()
+    page.tab.keyboard.type(text)
+    page.tab.keyboard.press("Enter")
+    page.tab.wait_for_function("""n => document.querySelectorAll('.ace-turn.done .ace-picture img').length === n
+        || document.querySelector('.ace-turn.failed')""", arg=answers, timeout=120000)
+    assert not panel.locator(".ace-turn.failed").count(), panel.locator(".ace-error").all_inner_texts()
+
+
+def star(server, turn):
+    """The mean color inside the star of a turn's answer."""
+    pixels = np.array(Image.open(server.base / "output" / turn["answer"]["file"]).convert("RGB"), float)
+    return pixels[STAR].mean((0, 1))
+
+
+@pytest.mark.parametrize("nodes_2", [False, True], ids=["classic", "nodes 2.0"])
+def test_three_turns_a_branch_another_seed_and_back(frontends, nodes_2):
+    page, server = frontends
+    page.nodes_2(nodes_2)
+    page.errors.clear()  # core's own, at its start
+    panel = fresh(page)
+    panel.locator("input[type=file]").set_input_files(server.base / "input" / file_of("toy scene"))
+    panel.locator(".ace-attachment img").wait_for()
+    page.tab.evaluate("() => { document.querySelector('.ace-settings').open = true }")
+    panel.get_by_label("Guidance").fill("1.5")
+    say(page, panel, "make the red star in {image} purple", 1)
+    say(page, panel, "show {image} at night", 2)
+    say(page, panel, "{image} with the colours of {previous2.image}", 3)
+    first, second, third = record(page)["turns"]
+    assert [turn["parent"] for turn in (first, second, third)] == [None, "t1", "t2"]
+    assert second["images"] == [{"answer_of": "t1"}] and third["settings"]["guidance"] == 1.5
+    red, green, blue = star(server, third)
+    assert red > 2 * max(green, blue), "the star is red again, which only the first picture shows"
+
+    panel.locator(".ace-turn").first.get_by_label("Go on from here").click()
+    say(page, panel, "make the star in {image} blue", 2)
+    panel.locator(".ace-turn").last.get_by_label("Another seed").click()
+    panel.get_by_text("3 of 3").wait_for()
+    page.tab.wait_for_function("() => document.querySelectorAll('.ace-turn.done').length === 2", timeout=120000)
+    made = record(page)
+    assert [turn["parent"] for turn in made["turns"]] == [None, "t1", "t2", "t1", "t1"] and made["at"] == "t5"
+    assert made["turns"][3]["seed"] != made["turns"][4]["seed"] and len({turn["answer"]["key"] for turn in made["turns"]}) == 5
+    for _ in range(2):
+        panel.locator(".ace-turn").last.get_by_label("Branch before").click()
+        page.tab.wait_for_timeout(100)
+        if record(page)["at"] == "t3":
+            break
+        page.settle()
+    assert record(page)["at"] == "t3" and panel.locator(".ace-turn").count() == 3, "the first branch, to its end"
+
+    panel.locator(".ace-turn").last.get_by_label("Compare with the original").click()
+    dialog = page.tab.locator("dialog.ace-dialog")
+    assert dialog.locator("img").count() == 2
+    dialog.get_by_role("slider").fill("80")
+    assert "80%" in dialog.locator("img").last.get_attribute("style")
+    page.tab.keyboard.press("Escape")
+    assert not dialog.count()
+
+    answer = Image.open(server.base / "output" / record(page)["turns"][2]["answer"]["file"])
+    page.load(json.loads(answer.info["workflow"]))
+    page.tab.wait_for_timeout(700)
+    assert panel.locator(".ace-turn.done").count() == 3, "the saved picture opens as the same conversation"
+    assert page.errors == []
+
+
+def test_names_are_chips_listed_and_marked(page):
+    panel = fresh(page, [{"id": "a", "instruction": "what was", "images": [{"file": "ACE cat.png", "in": "input"}],
+                          "answer": {"file": "x.png", "in": "output", "key": f"{0:016x}-{0:016x}"}}])
+    page.errors.clear()  # the answer's file is not there
+    box, names = panel.locator(".ace-instruction"), panel.locator(".ace-names li")
+    box.click()
+    page.tab.keyboard.type("look at {")
+    assert names.all_inner_texts()[0].startswith("{image}") and names.count() == 2
+    page.tab.keyboard.press("ArrowDown")
+    page.tab.keyboard.press("Enter")
+    assert panel.locator(".ace-composer .ace-chip").all_inner_texts() == ["previous.image"]
+    page.tab.keyboard.type(" and @")
+    page.tab.keyboard.press("Tab")
+    page.tab.keyboard.type(" or {imgae} or {image4}")
+    assert panel.locator(".ace-chip.misspelt").all_inner_texts() == ["imgae"]
+    assert panel.locator(".ace-chip.missing").all_inner_texts() == ["image4"]
+    assert [mark.split(" Use")[0] for mark in panel.locator(".ace-mark").all_inner_texts()] == [
+        "{imgae} is misspelt.", "{image4} names no picture."]
+    for _ in range(2):
+        panel.locator(".ace-mark button").first.click()
+    value = "look at {previous.image} and {image} or {image} or {image}"
+    assert box.text_content().replace("\u200b", "") == re.sub(r"[{}]", "", value)
+    box.click()
+    page.tab.keyboard.press("Control+z")
+    assert panel.locator(".ace-chip.missing").count() == 1
+    page.tab.keyboard.press("Control+Shift+z")
+    page.tab.keyboard.press("Shift+Enter")
+    page.tab.keyboard.type("a second line")
+    assert len(record(page)["turns"]) == 1, "Shift+Enter does not send"
+
+
+def test_markup_is_text(page):
+    evil = "<img src=x onerror=\"window.hacked = 1\"><script>window.hacked = 1</script> {image}"
+    panel = fresh(page, [{"id": "a", "instruction": evil, "images": [{"file": "<b>x</b>.png", "in": "input"}]}])
+    assert panel.locator(".ace-words").text_content() == re.sub("[{}]", "", evil)
+    panel.get_by_label("Edit and send again").click()
+    assert not page.tab.evaluate("() => window.hacked")
+    assert not panel.locator(".ace-words script, .ace-instruction script").count()
+    page.errors.clear()  # there is no such picture
+
+
+@pytest.mark.parametrize("text, says", [("{", "cannot be shown"), ('{"version": 2, "turns": []}', "version 2")])
+def test_a_record_that_cannot_be_read_stays_as_it_is(page, text, says):
+    panel = fresh(page)
+    page.tab.evaluate("""text => { const node = app.graph._nodes.find(n => n.comfyClass === 'ACEEditorConversation')
+        node.widgets.find(w => w.name === 'record').value = text }""", text)
+    panel.get_by_text(says).wait_for()
+    assert page.tab.evaluate(RECORD) == text
+
+
+def test_a_deleted_node_and_a_new_conversation(page):
+    panel = fresh(page, [{"id": "a", "instruction": "one"}])
+    page.tab.evaluate("""() => app.graph.remove(app.graph._nodes.find(n => n.comfyClass === 'ACEEditorConversation'))""")
+    panel.get_by_text("No conversation in this workflow yet.").wait_for()
+    panel.get_by_text("Start one").click()
+    assert record(page) == {"version": 1, "turns": []}
+    assert page.errors == []
+
+
+def test_a_failed_turn_says_why_and_can_be_edited(page):
+    panel = fresh(page)
+    panel.locator(".ace-instruction").click()
+    page.tab.keyboard.type("{image} at night")
+    page.tab.keyboard.press("Enter")
+    panel.locator(".ace-turn.failed").wait_for(timeout=60000)
+    assert "{image}" in panel.locator(".ace-turn.failed .ace-error").inner_text()
+    panel.get_by_label("Edit and send again").click()
+    assert panel.locator(".ace-composer .ace-chip.missing").count() == 1
+    page.errors.clear()
+
+
+def test_chinese_has_every_text():
+    used = set()
+    for path in (ROOT / "js/conversation").glob("*.mjs"):
+        used |= set(re.findall(r"\bt\('([^']*)'", path.read_text(encoding="utf-8")))
+    labels = re.findall(r"\[\d+, [^\]]*'([^']+)'\]", (ROOT / "js/conversation/composer.mjs").read_text(encoding="utf-8"))
+    known = json.loads((ROOT / "locales/zh/main.json").read_text(encoding="utf-8"))["aceEditor"]
+    assert used | set(labels) == set(known) and all(
+        sorted(re.findall(r"\{\w+\}", text)) == sorted(re.findall(r"\{\w+\}", known[text])) for text in known)
