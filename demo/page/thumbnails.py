@@ -21,6 +21,7 @@ from ..world.tasks.base import ANALYSIS, CONTROL, ELEMENT, GENERATION, LAYER, MU
 from ..world.tasks.batch import mask_of
 
 CASES: dict[str, tuple[str, str, int]] = {  # title: (task, subtask, seed)
+    "ACE Talk to your pictures": (MULTI_TURN, "put back", 4), "ACE What the model sees": (REFERENCE, "shape and colour", 2),
     "ACE Start here": (SEMANTIC, "colour", 3), "ACE Text to image": (GENERATION, "text to image", 5),
     "ACE Edit": (SEMANTIC, "background", 8), "ACE Edit at full size": (SEMANTIC, "colour", 9),
     "ACE Mask from words": (ELEMENT, "remove object", 6), "ACE Face edit": (SEMANTIC, "expression", 2),

@@ -26,6 +26,7 @@ from .thumbnails import case
 FILES = {DIT.name: DEMO_DIT, T5.name: DEMO_T5, VAE.name: DEMO_VAE}
 # Titles that begin so need FLUX, SAM 3 or an upscale model, which no demo file stands in for.
 UNLOADED = ("ACE Refine", "ACE++", "ACE Mask from words", "ACE Edit at full size")
+DRAWING = "ACE What the model sees"  # makes no answer that could be judged
 REST = Thing("circle", "blue", "striped", "small", "top right")
 TOY = Scene("meadow", "day", (Thing("star", "red", "plain", "big", "bottom left"), REST))  # starters/pictures/toy scene.png
 TOY_FIGURE = Scene("beach", "day", figure=Figure(1, "green", "dotted", "out", "apart"))  # starters/pictures/toy figure.png
@@ -49,8 +50,8 @@ class Toy:
 
 
 def titles() -> list[str]:
-    """Workflows that the demo model can run."""
-    return [title for title in workflows() if not title.startswith(UNLOADED)]
+    """Workflows whose answers the demo model can give."""
+    return [title for title in workflows() if not title.startswith(UNLOADED) and title != DRAWING]
 
 
 def toy(title: str) -> Toy:
@@ -91,6 +92,11 @@ def start_here() -> Toy:
     return steps(TOY, ("semantic editing", "make the red star in {image} purple", TOY.change(0, colour="purple")),
                  ("multi-turn", "give the star in {image} the colour it had in {previous.image}", TOY),
                  conversation=True)
+
+
+def talk() -> Toy:
+    """The record that the template holds: its picture is TOY."""
+    return steps(TOY, ("semantic editing", "make the red star in {image} purple", TOY.change(0, colour="purple")))
 
 
 def analysis() -> Toy:
@@ -150,9 +156,9 @@ def outpainting() -> Toy:
                {"ACEEditorPadForOutpainting": dict.fromkeys(("left", "top", "right", "bottom"), 0.5)})
 
 
-OWN = {"ACE Start here": start_here, "ACE Analysis": analysis, "ACE Controllable generation": controllable,
-       "ACE Conversation": conversation, "ACE Face edit": face_edit, "ACE Edit": general_edit,
-       "ACE Detail of a large photograph": detail, "ACE Outpaint": outpainting}
+OWN = {"ACE Start here": start_here, "ACE Talk to your pictures": talk, "ACE Analysis": analysis,
+       "ACE Controllable generation": controllable, "ACE Conversation": conversation, "ACE Face edit": face_edit,
+       "ACE Edit": general_edit, "ACE Detail of a large photograph": detail, "ACE Outpaint": outpainting}
 
 
 def toy_graph(title: str, case: Toy, files: InputFiles, sampling: Sampling) -> tuple[dict, list[str]]:

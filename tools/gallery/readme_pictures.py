@@ -1,8 +1,8 @@
-"""Makes the pictures of the README, docs/pictures/*.jpg: `python -m tools.gallery.readme_pictures`.
+"""Makes the pictures of the README, docs/pictures/: `python -m tools.gallery.readme_pictures`.
 
 Needs COMFYUI_PATH and a browser.
-templates.jpg: every workflow as ComfyUI's own page opens it · conversation.jpg: one of them, larger · demo.jpg: the page that
-`python dev.py demo` has written.
+templates.jpg: every workflow as ComfyUI's own page opens it · conversation.jpg: one of them, larger · panel.png: the
+conversation panel after three turns · demo.jpg: the page that `python dev.py demo` has written.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .graph import ROOT
 from .models import SAM
 
 PICTURES = ROOT / "docs" / "pictures"
-LARGE = "ACE Conversation"
+LARGE, TALK = "ACE Conversation", "ACE Talk to your pictures"
 COLUMNS, CELL, LINE = 3, (560, 300), 30
 GROUND, INK = (30, 32, 38), (245, 179, 1)
 
@@ -46,6 +46,24 @@ def contact_sheet(shots: dict[str, Image.Image]) -> Image.Image:
     return sheet
 
 
+def panel(page: Page) -> Image.Image:
+    """The conversation panel after three turns with the demo model."""
+    tab = page.tab
+    page.open_template(TALK)
+    tab.evaluate("() => app.extensionManager.command.execute('Workspace.ToggleSidebarTab.ace-conversation')")
+    tab.locator(".ace-turn").get_by_text("Run", exact=True).click()
+    for number, text in enumerate(("show {image} at night", "{image} with the colours of {previous2.image}"), 1):
+        tab.wait_for_function("n => document.querySelectorAll('.ace-turn.done').length === n", arg=number, timeout=120000)
+        tab.locator(".ace-instruction").click()
+        tab.keyboard.type(text)
+        tab.keyboard.press("Enter")
+    tab.wait_for_function("() => document.querySelectorAll('.ace-turn.done').length === 3", timeout=120000)
+    tab.locator(".ace-instruction").click()
+    tab.keyboard.type("make the star in {image} bigger than in {previous.image}")
+    tab.wait_for_timeout(1500)
+    return Image.open(io.BytesIO(tab.screenshot())).convert("RGB").crop((0, 36, 1240, 1000))
+
+
 def demo_page(page: Page) -> Image.Image:
     """The top of the demo's page. FileNotFoundError with the way out."""
     written = ROOT / "demo_output" / "index.html"
@@ -66,11 +84,13 @@ def main() -> int:
         (models / SAM.directory).mkdir(exist_ok=True)
         (models / SAM.directory / SAM.name).touch()
         with ComfyServer(Path(folder)) as server, open_page(server.url) as page:
+            panel(page).save(PICTURES / "panel.png", optimize=True)
+        with ComfyServer(Path(folder)) as server, open_page(server.url) as page:
             shots = {title: opened(page, title) for title in workflows()}
             contact_sheet(shots).save(PICTURES / "templates.jpg", quality=80)
             shots[LARGE].save(PICTURES / "conversation.jpg", quality=82)
             demo_page(page).save(PICTURES / "demo.jpg", quality=85)
-    print(f"3 pictures in {PICTURES.relative_to(ROOT)}")
+    print(f"4 pictures in {PICTURES.relative_to(ROOT)}")
     return 0
 
 

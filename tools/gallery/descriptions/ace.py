@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 
 from ace_model.comfyui import graph
+from starters.pictures import file_of
 
-from ..graph import Workflow
+from ..graph import Node, Workflow
 from ..models import CLIP_L, DEMO_DIT, DEMO_T5, DEMO_VAE, DIT, DIT_1024, FLUX, FLUX_VAE, SAM, T5, UPSCALER, VAE
 from . import boxes
 from .parts import ABOUT_ACE, MEMORY, PICTURE_SIZE, box, picture, save, start
@@ -32,6 +34,44 @@ def start_here(title: str) -> Workflow:
                  instruction="give the star in {image} the colour it had in {previous.image}")
     save(flow, first, "After turn 1")
     save(flow, second, "After turn 2")
+    return flow
+
+
+def talk(title: str) -> Workflow:
+    flow = start(title, "Open **ACE** in the sidebar, or press *Open conversation*. Write, press Enter, go on.",
+                 ["The first turn is written: press its **Run**, or write your own.",
+                  "*Go on from here* on an earlier answer starts a branch; arrows lead from branch to branch.",
+                  "Attach pictures, paint masks, drag borders for outpainting: all in the panel.",
+                  "Answers are files in *output/ACE conversation*; the workflow keeps the conversation."], (),
+                 "**The demo model** knows a toy world. For real pictures choose the files of ACE in the three loaders; the "
+                 "other templates link them.")
+    save(flow, chat(flow, ["make the red star in {image} purple"]))
+    return flow
+
+
+def chat(flow: Workflow, instructions: Sequence[str]) -> Node:
+    """ACE Conversation with the demo model and these turns about the toy scene, each about the answer before; none has run."""
+    turns = [{"id": f"t{i + 1}", "parent": f"t{i}" if i else None, "instruction": instruction, "seed": 1,
+              "images": [{"answer_of": f"t{i}"} if i else {"file": file_of("toy scene"), "in": "input"}],
+              "settings": {"guidance": DEMO["guidance"]}} for i, instruction in enumerate(instructions)]
+    return flow.add("ACEEditorConversation", model=flow.add("ACEEditorLoadModel", model_name=DEMO_DIT),
+                    clip=flow.add("ACEEditorLoadTextEncoder", text_encoder_name=DEMO_T5),
+                    vae=flow.add("VAELoader", vae_name=DEMO_VAE),
+                    record=json.dumps({"version": 1, "at": turns[-1]["id"], "turns": turns}))
+
+
+def what_the_model_sees(title: str) -> Workflow:
+    flow = start(title, "Draws a conversation as the model receives it, and what each word looks at. Press **Run**.",
+                 ["Cards from left to right: the turns' pictures with their masks, names and tokens, then the result.",
+                  "Rows below: bright where the picture looks at that word of the last instruction.",
+                  "*% of the attention*: how much of the result's attention goes to each picture."], (),
+                 "**The demo model** runs at once. For your own conversation connect *lcu* of ACE Long-context Unit, and the "
+                 "loaders of your models.")
+    talk = chat(flow, ["make the red star in {image} purple",
+                               "give the star in {image} the color it had in {previous.image}"])
+    models = {name: talk.incoming[slot] for slot, name in enumerate(("model", "clip", "vae"))}
+    seen = flow.add("ACEEditorInspector", lcu=talk["lcu"], attention=True, seed=1, guidance=DEMO["guidance"], **models)
+    save(flow, seen)
     return flow
 
 
@@ -234,6 +274,8 @@ def refine(title: str) -> Workflow:
 
 WORKFLOWS = {
     "ACE Start here": start_here,
+    "ACE Talk to your pictures": talk,
+    "ACE What the model sees": what_the_model_sees,
     "ACE Text to image": text_to_image,
     "ACE Edit": edit("coffee", "Change the color of the cup and the saucer in {image} to deep blue.",
                      "Changes a picture by words: color, pose, background, expression, hair, style.",

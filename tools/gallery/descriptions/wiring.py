@@ -62,6 +62,18 @@ def talk() -> Workflow:
     return flow
 
 
+def chat() -> Workflow:
+    """A whole conversation in one node, and what the model sees of it."""
+    flow = Workflow("Wiring of the panel")
+    model = flow.add("ACEEditorLoadModel", model_name=DIT.name)
+    clip = flow.add("ACEEditorLoadTextEncoder", text_encoder_name=T5.name)
+    vae = flow.add("VAELoader", vae_name=VAE.name)
+    chat = flow.add("ACEEditorConversation", model=model, clip=clip, vae=vae)
+    seen = flow.add("ACEEditorInspector", lcu=chat["lcu"], clip=clip, model=model, vae=vae, attention=True)
+    flow.add("SaveImage", images=seen)
+    return flow
+
+
 def outpaint() -> Workflow:
     flow = Workflow("Wiring of outpainting")
     padded = flow.add("ACEEditorPadForOutpainting", image=flow.add("LoadImage", image="picture.png")["IMAGE"])
