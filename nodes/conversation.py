@@ -111,7 +111,8 @@ class ConversationTurnsNode(io.ComfyNode):
 
         maker = signature(model, clip.patcher, vae.patcher)
         keys = record.keys(maker, digest, pictures.is_whole)
-        known = {turn.id: turn.answer for turn in record.turns if turn.answer and turn.answer.key == keys.get(turn.id)}
+        known = {turn.id: turn.answer for turn in record.turns if turn.answer and turn.answer.key == keys.get(turn.id)
+                 and pictures.is_whole(turn.answer)}  # what is written goes to the key's own file, whatever a record says
         answers = {name: known.get(name) or pictures.answer_for(key) for name, key in keys.items()}
         remember(text, list(answers.values()))
         graph, after = {}, write(read(text).answered(answers))

@@ -132,9 +132,9 @@ export class Panel {
       if (Object.keys(answers).length) this.write(answered(record, answers), owner)
       else this.draw()
     })
-    on('execution_error', (event) => this.failed(event.exception_message ?? t('failed')))
-    on('execution_interrupted', () => this.failed(t('stopped')))
-    on('execution_success', () => this.clear((state) => state.state !== 'failed'))
+    const owner = ({ node_id: id }) => String(id ?? '').split('.')[0] // of what a conversation expanded to
+    on('execution_error', (event) => this.failed(event.exception_message ?? t('failed'), owner(event)))
+    on('execution_interrupted', (event) => this.failed(t('stopped'), owner(event)))
   }
 
   note({ owner, turn }, change) {
@@ -143,15 +143,11 @@ export class Panel {
     this.draw()
   }
 
-  clear(which) {
-    for (const [key, state] of this.states) if (which(state)) this.states.delete(key)
-    this.draw()
-  }
-
-  /** Whatever waited or ran failed, with the error's own words; it stays, and can be sent again. */
-  failed(message) {
-    for (const [key, state] of this.states)
-      if (state.state === 'waiting' || state.state === 'running') this.states.set(key, { state: 'failed', error: message.trim() })
+  /** What waited or ran in a conversation failed, with the error's own words; it stays, and can be sent again. */
+  failed(message, id) {
+    for (const [key, { state }] of this.states)
+      if (key.startsWith(`${id}/`) && (state === 'waiting' || state === 'running'))
+        this.states.set(key, { state: 'failed', error: message.trim() })
     this.draw()
   }
 
@@ -177,12 +173,19 @@ export class Panel {
     this.draw()
     await app.queuePrompt(0, 1, [current.id])
     const errors = app.lastNodeErrors?.[current.id]?.errors
-    if (errors?.length) this.failed(errors.map((error) => error.details || error.message).join('\n'))
-    else if (Object.keys(app.lastNodeErrors ?? {}).length) this.failed(t('ComfyUI refused the workflow.'))
+    if (errors?.length) this.failed(errors.map((error) => error.details || error.message).join('\n'), current.id)
+    else if (Object.keys(app.lastNodeErrors ?? {}).length) this.failed(t('ComfyUI refused the workflow.'), current.id)
   }
 
-  stop() {
-    api.interrupt()
+  /** Stop this conversation's run, or take it out of the queue; the runs of others go on. */
+  async stop() {
+    const { id } = this.current
+    const queue = await (await api.fetchApi('/queue')).json()
+    const own = ([, , graph]) => graph?.[id]?.class_type === NODE
+    if (queue.queue_running.some(own)) return api.interrupt()
+    const waiting = queue.queue_pending.filter(own).map(([, prompt]) => prompt)
+    if (waiting.length) await api.fetchApi('/queue', { method: 'POST', body: JSON.stringify({ delete: waiting }) })
+    this.failed(t('stopped'), id)
   }
 
   /** A new conversation: another node beside the others, with the same models. */

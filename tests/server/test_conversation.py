@@ -111,6 +111,17 @@ def test_a_lost_or_damaged_answer_is_made_again_the_same(server, base, asked):
     assert not list(path.parent.glob("*.new"))
 
 
+def test_no_file_but_an_answers_own_is_ever_written(server, base, asked):
+    """A record may claim any file as its answer."""
+    for place in ("input", "output"):
+        (base / place / "notes.txt").write_text("mine")
+        record = json.loads(write(replace(TREE, turns=(FIRST,), at="t1")))
+        record["turns"][0]["answer"] = {"file": "notes.txt", "in": place, "key": asked[0]["t1"]["key"]}
+        answers, _ = ask(server, talk(json.dumps(record)))
+        assert (base / place / "notes.txt").read_text() == "mine"
+        assert answers["t1"]["file"] == asked[0]["t1"]["file"]
+
+
 def test_another_model_replaces_nothing(server, base, asked):
     record = json.loads(write(TREE.then(FOURTH)))
     for data in record["turns"][:3]:
