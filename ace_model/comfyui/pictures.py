@@ -65,7 +65,7 @@ def is_whole(answer: Answer) -> bool:
     try:
         with Image.open(path_of(Picture(answer.file, answer.place))) as image:
             image.verify()
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return False
     return True
 
