@@ -34,6 +34,10 @@ export class Panel {
     this.maker = new Map() // node id → the second half of the keys that today's models give
     this.marked = null // the node that was chosen
     this.query = ''
+    this.cards = new Map() // turn → its card, and what it was drawn from
+    this.headDrawn = ''
+    this.top = h('div')
+    this.body = h('div.ace-body')
     this.element = h('section.ace-panel', { 'aria-label': t('ACE conversation'), onkeydown: (event) => this.key(event) })
     const link = h('link', { rel: 'stylesheet', href: new URL('./panel.css', import.meta.url).href })
     if (!document.querySelector(`link[href="${link.href}"]`)) document.head.append(link)
@@ -227,29 +231,60 @@ export class Panel {
 
   // --- drawing -----------------------------------------------------------------------------------------------------------
 
+  /**
+   * What changed. Head and composer stay where they are, and so does every card that is the same: an element that is moved
+   * loses the focus, and someone may be typing.
+   */
   draw() {
     if (!this.shown) return
     this.drawn = JSON.stringify([conversations().map(({ id }) => id), this.current?.id, this.text])
-    const focused = /** @type {HTMLElement} */ (document.activeElement?.closest('.ace-turn'))?.dataset.turn
     const { error } = this.read
     const record = this.record
-    const turns = branch(record)
-    const list = this.element.querySelector('.ace-turns')
-    const scrolled = list?.scrollTop ?? 0
-    const bottom = !list || scrolled + list.clientHeight > list.scrollHeight - 80
-    const body = error
-      ? h('p.ace-error', { role: 'alert' }, t('This record cannot be shown ({0}). The node keeps it as it is.', error))
-      : h('ol.ace-turns', {}, this.query ? this.found(record) : turns.map((turn) => this.card(record, turn)))
-    this.element.replaceChildren(...[this.head(record), this.current ? body : this.welcome(), this.composer.element].filter(Boolean))
+    if (!this.top.isConnected) this.element.replaceChildren(this.top, this.body, this.composer.element)
+    const head = JSON.stringify([conversations().map(({ id, node }) => [id, node.title]), this.current?.id, record.turns.length > 0])
+    if (head !== this.headDrawn) this.top.replaceChildren(this.head(record))
+    this.headDrawn = head
+    this.composer.element.hidden = !this.current
+    const body = this.body
+    const scrolled = body.scrollTop
+    const bottom = scrolled + body.clientHeight > body.scrollHeight - 80
+    if (!this.current || error || this.query) {
+      this.cards.clear()
+      body.replaceChildren(!this.current ? this.welcome() : error
+        ? h('p.ace-error', { role: 'alert' }, t('This record cannot be shown ({0}). The node keeps it as it is.', error))
+        : h('ol.ace-turns', {}, this.found(record)))
+    } else this.list(record)
     this.composer.draw(record)
-    const now = this.element.querySelector('.ace-turns')
-    if (now) now.scrollTop = bottom ? now.scrollHeight : scrolled
-    if (now && bottom) // pictures that load make the list longer
-      for (const image of now.querySelectorAll('img'))
-        image.addEventListener('load', () => {
-          now.scrollTop = now.scrollHeight
-        })
-    if (focused) this.element.querySelector(`.ace-turn[data-turn="${CSS.escape(focused)}"]`)?.focus()
+    body.scrollTop = bottom ? body.scrollHeight : scrolled
+  }
+
+  /** The branch's cards; those that did not change are kept. */
+  list(record) {
+    const list = this.body.querySelector('ol.ace-turns') ?? h('ol.ace-turns')
+    if (list.parentElement !== this.body || !this.cards.size) {
+      list.replaceChildren()
+      this.body.replaceChildren(list)
+    }
+    const turns = branch(record)
+    const wanted = turns.map((turn) => {
+      const all = siblings(record, turn)
+      const files = [...(turn.images ?? []), ...turns.flatMap((each) => each.images ?? [])].map((picture) => fileOf(record, picture))
+      const seen = JSON.stringify([this.current.id, turn, this.stateOf(turn), all.indexOf(turn), all.length, files, this.maker.get(this.current.id)])
+      const known = this.cards.get(turn.id)
+      const card = known?.seen === seen ? known.card : this.card(record, turn)
+      this.cards.set(turn.id, { seen, card })
+      return card
+    })
+    const focused = /** @type {HTMLElement} */ (document.activeElement?.closest('.ace-turn'))
+    for (const [i, card] of wanted.entries()) if (list.children[i] !== card) list.insertBefore(card, list.children[i] ?? null)
+    while (list.children.length > wanted.length) list.lastChild.remove()
+    if (focused && !focused.isConnected) wanted.find((card) => card.dataset.turn === focused.dataset.turn)?.focus()
+    for (const image of list.querySelectorAll('img:not([data-waits])')) {
+      /** @type {HTMLElement} */ (image).dataset.waits = ''
+      image.addEventListener('load', () => { // pictures that load make the list longer
+        if (this.body.scrollTop + this.body.clientHeight > this.body.scrollHeight - 400) this.body.scrollTop = this.body.scrollHeight
+      })
+    }
   }
 
   welcome() {
@@ -265,9 +300,6 @@ export class Panel {
       onkeydown: (event) => event.stopPropagation(), oninput: () => {
         this.query = search.value
         this.draw()
-        const again = this.element.querySelector('input[type=search]')
-        again.focus()
-        again.setSelectionRange(again.value.length, again.value.length)
       } })
     return h('header.ace-head', {},
       all.length > 1 && h('select', { 'aria-label': t('Conversation'), onchange: (event) => this.choose(all[event.target.selectedIndex].node) },
@@ -353,6 +385,7 @@ export class Panel {
       ? hits.map((turn) => h('li.ace-turn', { tabIndex: 0, dataset: { turn: turn.id } },
         h('button.ace-link', { type: 'button', onclick: () => {
           this.query = ''
+          this.headDrawn = '' // empties the search field
           this.write(lookAt(record, turn.id))
         } }, turn.instruction)))
       : h('li', {}, t('Nothing found.'))
