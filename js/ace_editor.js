@@ -1,7 +1,7 @@
 /** The conversation panel in the sidebar, and the button on ACE Conversation that opens it. All else loads when it is opened. */
 import { app } from '../../scripts/app.js'
 
-export const NODE = 'ACEEditorConversation'
+const NODE = 'ACEEditorConversation'
 const TAB = 'ace-conversation'
 
 let panel

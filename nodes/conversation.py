@@ -14,6 +14,7 @@ import json
 import time
 from collections import OrderedDict
 from dataclasses import replace
+from functools import cache
 
 from comfy.samplers import SAMPLER_NAMES
 from comfy_api.latest import io
@@ -23,7 +24,7 @@ from ..ace_model import outpaint
 from ..ace_model.comfyui import graph as graphs
 from ..ace_model.comfyui import pictures
 from ..ace_model.comfyui.signature import signature
-from ..ace_model.record import Answer, Picture, Record, RecordError, Turn, hash_of
+from ..ace_model.record import Answer, Picture, RecordError, Turn, hash_of
 from ..ace_model.record_json import read, write
 from .types import CATEGORY, LongContextUnitType
 
@@ -82,9 +83,9 @@ class ConversationNode(io.ComfyNode):
 class ConversationTurnsNode(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return part("ACEEditorTurns", [io.Model.Input("model"), io.Clip.Input("clip"), io.Vae.Input("vae"),
-                              io.Image.Input("image", optional=True), io.String.Input("record"), io.String.Input("links")],
-                    INSIDE, enable_expand=True)
+        return part("ACEEditorTurns", [
+            io.Model.Input("model"), io.Clip.Input("clip"), io.Vae.Input("vae"), io.Image.Input("image", optional=True),
+            io.String.Input("record"), io.String.Input("links")], INSIDE, enable_expand=True)
 
     @classmethod
     def fingerprint_inputs(cls, record=None, **_):
@@ -109,15 +110,15 @@ class ConversationTurnsNode(io.ComfyNode):
             return hashlib.sha256(image.cpu().contiguous().numpy()).hexdigest() if picture == CONNECTED else pictures.digest(
                 picture)
 
-        maker = signature(model, clip.patcher, vae.patcher)
-        keys = record.keys(maker, digest, pictures.is_whole)
+        maker, whole = signature(model, clip.patcher, vae.patcher), cache(pictures.is_whole)
+        keys = record.keys(maker, digest, whole)
         known = {turn.id: turn.answer for turn in record.turns if turn.answer and turn.answer.key == keys.get(turn.id)
-                 and pictures.is_whole(turn.answer)}  # what is written goes to the key's own file, whatever a record says
+                 and whole(turn.answer)}  # what is written goes to the key's own file, whatever a record says
         answers = {name: known.get(name) or pictures.answer_for(key) for name, key in keys.items()}
-        remember(text, list(answers.values()))
+        expect(text, list(answers.values()))
         graph, after = {}, write(read(text).answered(answers))
         for turn in record.needed():
-            graph |= turn_graph(record, turn, answers[turn.id], links)
+            graph |= turn_graph(turn, answers[turn.id], whole(answers[turn.id]), links)
             graph[f"{turn.id} answer"]["inputs"] |= {"record": text, "answered": after, "maker": hash_of(maker)}
         branch = [turn.id for turn in record.branch()]
         graph["branch"] = graphs.node("ACEEditorConversationBranch", lcu=[f"{record.at} lcu", 0], **{
@@ -125,8 +126,8 @@ class ConversationTurnsNode(io.ComfyNode):
         return expand(graph, *(["branch", i] for i in range(len(OUTPUTS))))
 
 
-def turn_graph(record: Record, turn: Turn, answer: Answer, links: dict) -> dict:
-    """Nodes `<id> unit`, `<id> lcu` and `<id> answer`; if the answer has to be made, those that make it."""
+def turn_graph(turn: Turn, answer: Answer, kept: bool, links: dict) -> dict:
+    """Nodes `<id> unit`, `<id> lcu` and `<id> answer`; unless its file is kept, those that make the answer."""
     key, chosen, target, graph = turn.id, turn.settings, turn.settings.target_image, {}
 
     def opened(picture: Picture, name: str, output: int) -> list:
@@ -149,7 +150,7 @@ def turn_graph(record: Record, turn: Turn, answer: Answer, links: dict) -> dict:
     graph |= graphs.remember(key, [f"{key} unit", 0], [f"{turn.parent} lcu", 0] if turn.parent else None, chosen.max_rounds)
     graph[f"{key} answer"] = graphs.node("ACEEditorConversationAnswer", turn=key, key=answer.key, file=answer.file,
                                          place=answer.place)
-    if pictures.is_whole(answer):
+    if kept:
         return graph
     models = {name: links[name] for name in ("model", "clip", "vae")}
     graph |= graphs.encode(key, [f"{key} lcu", 0], **models, width=chosen.width, height=chosen.height, target_image=target,
@@ -169,8 +170,9 @@ def turn_graph(record: Record, turn: Turn, answer: Answer, links: dict) -> dict:
 class RecordPictureNode(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        return part("ACEEditorRecordPicture", [io.String.Input("file", default=""), io.String.Input("place", default=""),
-                                      io.Image.Input("answer_of", optional=True)], [io.Image.Output(), io.Mask.Output()])
+        return part("ACEEditorRecordPicture", [
+            io.String.Input("file", default=""), io.String.Input("place", default=""),
+            io.Image.Input("answer_of", optional=True)], [io.Image.Output(), io.Mask.Output()])
 
     @classmethod
     def fingerprint_inputs(cls, file="", place="", **_):
@@ -238,7 +240,7 @@ def expand(graph: dict, *results: list) -> io.NodeOutput:
 _made: OrderedDict[str, list[Answer]] = OrderedDict()  # the answers of records that ran, to notice when a file is gone
 
 
-def remember(record: str, answers: list[Answer]) -> None:
+def expect(record: str, answers: list[Answer]) -> None:
     _made[record] = answers
     _made.move_to_end(record)
     while len(_made) > 100:

@@ -71,8 +71,8 @@ class InspectorNode(io.ComfyNode):
                 guidance, rescale, first_step, last_step, first_block, last_block, model=None, vae=None) -> io.NodeOutput:
         missing = [name for name, value in (("model", model), ("vae", vae)) if value is None]
         if attention and missing:
-            raise InspectorError(f"attention is on, but {' and '.join(missing)} is not connected: connect it, or turn "
-                                 "attention off.")
+            raise InspectorError(f"attention is on, but {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not "
+                                 "connected: connect what is missing, or turn attention off.")
         lcu, budget = as_lcu(lcu), token_budget or defaults_of(model).token_budget
         frames, prepared, target, size = prepare(lcu, width, height, target_image, budget, negative_instruction)
         patch = 8 * model.model.diffusion_model.config.patch_size if model is not None and hasattr(

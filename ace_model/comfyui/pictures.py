@@ -52,9 +52,7 @@ def gray(image: Tensor) -> Tensor:
 def digest(picture: Picture) -> str:
     """A hash of the file's content. Raises PictureError."""
     try:
-        with path_of(picture).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(
-                file.read()).hexdigest()
+        return hashlib.sha256(path_of(picture).read_bytes()).hexdigest()
     except OSError as error:
         raise PictureError(f"{picture.file} cannot be read from ComfyUI's {picture.place} folder ({error.strerror}): put it "
                            "back, or choose another picture.") from None

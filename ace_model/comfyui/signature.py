@@ -1,5 +1,6 @@
 """What a model is: a hash that stays the same after a restart, and differs for other weights, LoRAs and patches."""
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from typing import Any
@@ -46,8 +47,10 @@ def described(value: Any, depth: int = DEPTH) -> str:
     elif isinstance(value, torch.nn.Module):
         inside = [f"{key}: {described(item)}" for key, item in sorted(value.state_dict().items())]
     elif callable(value) and hasattr(value, "__qualname__"):
-        cells = getattr(value, "__closure__", None) or ()
-        inside = [value.__qualname__, *(described(cell.cell_contents, depth - 1) for cell in cells)]
+        held = [getattr(value, "__self__", None), getattr(value, "__defaults__", None)]
+        with contextlib.suppress(ValueError):  # a cell that is still empty
+            held += [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
+        inside = [value.__qualname__, *(described(item, depth - 1) for item in held)]
     else:
         inside = [f"{key}: {described(item, depth - 1)}" for key, item in sorted(getattr(value, "__dict__", {}).items())]
     return f"{kind}({', '.join(inside)})"

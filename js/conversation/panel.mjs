@@ -185,7 +185,7 @@ export class Panel {
   async stop() {
     const { id } = this.current
     const queue = await (await api.fetchApi('/queue')).json()
-    const own = ([, , graph]) => graph?.[id]?.class_type === NODE
+    const own = ([, , graph, extra]) => graph?.[id]?.class_type === NODE && extra?.client_id === api.clientId
     if (queue.queue_running.some(own)) return api.interrupt()
     const waiting = queue.queue_pending.filter(own).map(([, prompt]) => prompt)
     if (waiting.length) await api.fetchApi('/queue', { method: 'POST', body: JSON.stringify({ delete: waiting }) })

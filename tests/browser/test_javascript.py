@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from random import Random
@@ -9,7 +10,7 @@ from random import Random
 import pytest
 import torch
 
-from ace_model.lcu import ConditionUnit, LCUError, LongContextUnit, check_placeholders
+from ace_model.lcu import DEFAULT_ROUNDS, ConditionUnit, LCUError, LongContextUnit, check_placeholders
 from ace_model.record import Picture, Record, Turn
 from ace_model.record_json import to_data
 from tools.gallery.graph import ROOT
@@ -74,6 +75,14 @@ def records(count):
             parent = rng.choice([None, *(turn.id for turn in turns[-2:]), *(turn.id for turn in turns[-2:])])
             turns.append(Turn(f"t{number}", parent, "", (Picture("x.png"),) * rng.choice([0, 1, 1, 1, 2, 4])))
         yield Record(tuple(turns), rng.choice(turns).id)
+
+
+def test_the_composers_fields_are_the_schemas():
+    schema = json.loads((ROOT / "ace_model/record.schema.json").read_text(encoding="utf-8"))["$defs"]["settings"]["properties"]
+    code = (ROOT / "js/conversation/composer.mjs").read_text(encoding="utf-8").replace("ROUNDS,", f"{DEFAULT_ROUNDS},")
+    fields = re.findall(r"^  (\w+): \[([\d.]+), ([\d.]+), [\d.]+, ([\d.]+), '", code, re.MULTILINE)
+    assert len(fields) == 8 and {name: tuple(map(float, numbers)) for name, *numbers in fields} == {
+        name: tuple(float(schema[name][key]) for key in ("minimum", "maximum", "default")) for name, *_ in fields}
 
 
 TEXTS = ["{image} and {image1}", "{image12}{previous.image}{previous3.image2}", "{imgae}", "{iamge1} in {image}", "{img}",

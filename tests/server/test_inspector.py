@@ -45,7 +45,7 @@ def test_the_picture_stays_bit_identical(run):
 
 
 def test_errors(server):
-    with pytest.raises(PromptError, match="attention is on, but vae is not connected: connect it, or turn attention off"):
+    with pytest.raises(PromptError, match="but vae is not connected: connect what is missing, or turn attention off"):
         server.run(inspected("model", attention=True))
     with pytest.raises(PromptError, match="no attention was read: choose blocks"):
         server.run(inspected("model", "vae", attention=True, first_block=5))
