@@ -135,6 +135,15 @@ export class InstructionEditor {
     this.suggest(caret)
   }
 
+  /** Insert a text with gaps, [what] and [how], and select the first. */
+  fill(text) {
+    this.box.focus()
+    const [start] = this.selection()
+    this.insert(text)
+    const gap = /\[\w+\]/.exec(text)
+    if (gap) this.place(start + gap.index, start + gap.index + gap[0].length)
+  }
+
   insert(text) {
     const [start, end] = this.selection()
     this.change(this.value.slice(0, start) + text + this.value.slice(end), start + text.length)
@@ -229,8 +238,15 @@ export class InstructionEditor {
     return ends.map(([node, offset]) => offsetOf(this.box, node, offset)).sort((a, b) => a - b)
   }
 
-  /** Put the caret behind `offset` characters of the plain text. */
-  place(offset) {
+  /** Put the caret behind `offset` characters of the plain text, or select from there to `end`. */
+  place(offset, end = offset) {
+    const selection = this.box.ownerDocument.getSelection()
+    const [from, to] = [this.spot(offset), this.spot(end)]
+    selection.setBaseAndExtent(from.startContainer, from.startOffset, to.startContainer, to.startOffset)
+  }
+
+  /** The place behind so many characters, as a range without length. */
+  spot(offset) {
     const range = document.createRange()
     range.selectNodeContents(this.box)
     range.collapse(false)
@@ -248,9 +264,7 @@ export class InstructionEditor {
       left -= length
     }
     range.collapse(true)
-    const selection = this.box.ownerDocument.getSelection()
-    selection.removeAllRanges()
-    selection.addRange(range)
+    return range
   }
 }
 

@@ -15,6 +15,7 @@ import { pieces } from './names.mjs'
 import { learn, t } from './words.mjs'
 
 const NODE = 'ACEEditorConversation'
+const INSPECTOR = 'ACEEditorInspector'
 const PART = /\.([A-Za-z0-9_-]{1,64}) (latent|answer|unit|lcu|tokens|indicator|image|paste|room)$/ // of an expanded graph
 
 /** The workflow's outermost graph, whichever subgraph is open. */
@@ -208,6 +209,37 @@ export class Panel {
     return this.current
   }
 
+  /** Draw what the model receives for the turn that is looked at: by the ACE Inspector beside the node, put there if none is. */
+  async inspect() {
+    const { node, id } = this.current
+    const graph = node.graph
+    const slot = node.outputs.findIndex((output) => output.name === 'lcu')
+    const connected = (from, out) => (from.outputs[out].links ?? []).map((link) => graph.getNodeById(graph.getLink(link).target_id))
+    let inspector = connected(node, slot).find((other) => other.comfyClass === INSPECTOR)
+    let preview = inspector && connected(inspector, 0)[0]
+    if (!preview) {
+      if (!inspector) {
+        inspector = window.LiteGraph.createNode(INSPECTOR)
+        inspector.pos = [node.pos[0] + node.size[0] + 60, node.pos[1]]
+        graph.add(inspector)
+        node.connect(slot, inspector, inspector.findInputSlot('lcu'))
+        for (const name of ['clip', 'model', 'vae']) {
+          const link = graph.getLink(node.inputs[node.findInputSlot(name)]?.link)
+          if (link) graph.getNodeById(link.origin_id)?.connect(link.origin_slot, inspector, inspector.findInputSlot(name))
+        }
+      }
+      preview = window.LiteGraph.createNode('PreviewImage')
+      preview.pos = [inspector.pos[0] + inspector.size[0] + 60, inspector.pos[1]]
+      preview.size = [640, 480]
+      graph.add(preview)
+      inspector.connect(0, preview, 0)
+      app.extensionManager.workflow?.activeWorkflow?.changeTracker?.captureCanvasState?.()
+    }
+    app.canvas.selectNode?.(preview)
+    app.canvas.centerOnNode?.(preview)
+    await app.queuePrompt(0, 1, [`${id.slice(0, -String(node.id).length)}${preview.id}`])
+  }
+
   key(event) {
     if (event.target.closest('.ace-instruction, input, select, textarea, dialog')) return
     const turns = [...this.element.querySelectorAll('.ace-turn')]
@@ -306,6 +338,7 @@ export class Panel {
         all.map(({ node, id }) => h('option', { selected: id === chosen?.id }, `${node.title} (${id})`))),
       record.turns.length > 0 && search,
       h('span.ace-space'),
+      record.turns.length > 0 && iconButton('eye', t('What the model sees'), () => this.inspect()),
       iconButton('plus', t('New conversation'), () => this.add() && this.draw()),
       iconButton('upload', t('Import a record'), () => this.importRecord()),
       record.turns.length > 0 && iconButton('download', t('Export the record'), () => this.exportRecord(record)))

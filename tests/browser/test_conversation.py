@@ -10,6 +10,7 @@ from demo.page.toys import TOY, asked
 from demo.requests import to_tensor
 from demo.world.judge import judge
 from demo.world.tasks import MULTI_TURN
+from starters.phrasings import TASKS
 from starters.pictures import file_of
 from tools.gallery.graph import ROOT
 
@@ -174,6 +175,70 @@ def test_a_failed_turn_says_why_and_can_be_edited(page):
     panel.get_by_label("Edit and send again").click()
     assert panel.locator(".ace-composer .ace-chip.missing").count() == 1
     page.errors.clear()
+
+
+def test_a_ready_made_instruction_comes_with_its_gap_selected(page):
+    panel = fresh(page)
+    menu = panel.get_by_label("Ready-made instructions")
+    assert menu.locator("optgroup").count() == len(TASKS)
+    menu.select_option("give the person in {image} [what] hair")
+    assert page.tab.evaluate("() => getSelection().toString()") == "[what]"
+    page.tab.keyboard.type("white")
+    assert panel.locator(".ace-composer .ace-chip").count() == 1
+    assert panel.locator(".ace-instruction").text_content().replace("\u200b", "") == "give the person in image white hair"
+    assert menu.input_value() == "" and page.errors == []
+
+
+def test_what_the_model_sees_is_drawn_at_a_click(frontends):
+    """The inspector and a preview stand beside the node, connected; a second click makes no second one."""
+    page, server = frontends
+    page.errors.clear()  # core's own, at its start
+    panel = fresh(page)
+    panel.locator("input[type=file]").set_input_files(server.base / "input" / file_of("toy scene"))
+    panel.locator(".ace-attachment img").wait_for()
+    say(page, panel, "make the red star in {image} purple", 1)
+    for _ in range(2):
+        panel.get_by_label("What the model sees").click()
+        page.tab.wait_for_function("""() => app.graph._nodes.some(n => n.comfyClass === 'PreviewImage' && n.imgs?.length)
+            || Object.values(app.nodeOutputs).some(o => o?.images?.some(i => i.type === 'temp'))""", timeout=60000)
+    graph = page.tab.evaluate("async () => (await app.graphToPrompt()).output")
+    kinds = {kind: [node["inputs"] for node in graph.values() if node["class_type"] == kind]
+             for kind in ("ACEEditorInspector", "PreviewImage", "ACEEditorConversation")}
+    (inspector,), (conversation,) = kinds["ACEEditorInspector"], kinds["ACEEditorConversation"]
+    assert inspector["lcu"][1] == 2 and graph[inspector["lcu"][0]]["class_type"] == "ACEEditorConversation"
+    assert [inspector[name] for name in ("clip", "model", "vae")] == [conversation[name] for name in ("clip", "model", "vae")]
+    assert [graph[shown["images"][0]]["class_type"] for shown in kinds["PreviewImage"]] == ["ACEEditorInspector"]
+    assert page.errors == []
+
+
+def test_fifty_turns_and_two_hundred_siblings(page):
+    """All are there, and the arrows reach the last."""
+    turns = [{"id": f"t{i}", "parent": f"t{i - 1}" if i else None, "instruction": f"turn {i}"} for i in range(50)]
+    turns += [{"id": f"s{i}", "parent": "t48", "instruction": f"sibling {i}"} for i in range(199)]
+    panel = fresh(page, turns)
+    assert panel.locator(".ace-turn").count() == 50 and panel.get_by_text("200 of 200").count() == 1
+    panel.locator(".ace-turn").last.get_by_label("Branch before").click()
+    panel.get_by_text("199 of 200").wait_for()
+    assert record(page)["at"] == "s197" and page.errors == []
+
+
+def test_bypassed_copied_undone_and_in_a_subgraph(page):
+    """Whatever is done to the node while the panel is open, the panel follows and the record stays."""
+    panel = fresh(page, [{"id": "a", "instruction": "one"}])
+    find = "app.graph._nodes.find(n => n.comfyClass === 'ACEEditorConversation')"
+    page.tab.evaluate(f"() => {{ {find}.mode = 4; app.graph.change() }}")
+    page.tab.wait_for_timeout(700)
+    assert panel.locator(".ace-turn").count() == 1
+    page.tab.evaluate(f"() => {{ const node = {find}; node.mode = 0; app.canvas.selectNode(node);"
+                      " app.canvas.copyToClipboard([node]);"
+                      " app.canvas.pasteFromClipboard() }")
+    panel.get_by_label("Conversation", exact=True).wait_for()
+    assert panel.get_by_label("Conversation", exact=True).locator("option").count() == 2
+    page.tab.evaluate(f"() => {{ const node = {find}; app.canvas.deselectAll?.(); app.canvas.selectNode(node);"
+                      " app.graph.convertToSubgraph(new Set([node])) }")
+    page.tab.wait_for_timeout(700)
+    assert panel.get_by_label("Conversation", exact=True).locator("option").count() == 2
+    assert panel.locator(".ace-turn").count() == 1 and page.errors == []
 
 
 def test_chinese_has_every_text():

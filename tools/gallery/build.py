@@ -1,4 +1,4 @@
-"""Writes workflows/*.json and subgraphs/*.json: `python -m tools.gallery.build`; `--check` only says what differs."""
+"""Writes workflows, boxes and the panel's phrasings: `python -m tools.gallery.build`; `--check` only says what differs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import importlib
 import pkgutil
 import sys
 from pathlib import Path
+
+from starters.phrasings import PHRASINGS
 
 from . import descriptions
 from .descriptions.boxes import BOXES
@@ -18,6 +20,7 @@ from .write import dump, save, workflow_json
 def contents() -> dict[Path, dict]:
     """{path: JSON} of everything that the descriptions make."""
     out = {ROOT / "subgraphs" / f"{box.title}.json": blueprint(box) for box in BOXES}
+    out[ROOT / "js" / "conversation" / "phrasings.json"] = PHRASINGS
     for title, describe in workflows().items():
         out[ROOT / "workflows" / f"{title}.json"] = workflow_json(describe(title))
     return out
