@@ -16,6 +16,7 @@ import { learn, t } from './words.mjs'
 
 const NODE = 'ACEEditorConversation'
 const INSPECTOR = 'ACEEditorInspector'
+const PREVIEW = 'PreviewImage'
 const PART = /\.([A-Za-z0-9_-]{1,64}) (latent|answer|unit|lcu|tokens|indicator|image|paste|room)$/ // of an expanded graph
 
 /** The workflow's outermost graph, whichever subgraph is open. */
@@ -214,9 +215,10 @@ export class Panel {
     const { node, id } = this.current
     const graph = node.graph
     const slot = node.outputs.findIndex((output) => output.name === 'lcu')
-    const connected = (from, out) => (from.outputs[out].links ?? []).map((link) => graph.getNodeById(graph.getLink(link).target_id))
-    let inspector = connected(node, slot).find((other) => other.comfyClass === INSPECTOR)
-    let preview = inspector && connected(inspector, 0)[0]
+    const connected = (from, out, kind) => (from.outputs[out].links ?? [])
+      .map((link) => graph.getNodeById(graph.getLink(link)?.target_id)).find((other) => other?.comfyClass === kind)
+    let inspector = connected(node, slot, INSPECTOR)
+    let preview = inspector && connected(inspector, 0, PREVIEW)
     if (!preview) {
       if (!inspector) {
         inspector = window.LiteGraph.createNode(INSPECTOR)
@@ -228,7 +230,7 @@ export class Panel {
           if (link) graph.getNodeById(link.origin_id)?.connect(link.origin_slot, inspector, inspector.findInputSlot(name))
         }
       }
-      preview = window.LiteGraph.createNode('PreviewImage')
+      preview = window.LiteGraph.createNode(PREVIEW)
       preview.pos = [inspector.pos[0] + inspector.size[0] + 60, inspector.pos[1]]
       preview.size = [640, 480]
       graph.add(preview)

@@ -222,8 +222,8 @@ def test_fifty_turns_and_two_hundred_siblings(page):
     assert record(page)["at"] == "s197" and page.errors == []
 
 
-def test_bypassed_copied_undone_and_in_a_subgraph(page):
-    """Whatever is done to the node while the panel is open, the panel follows and the record stays."""
+def test_bypassed_copied_and_in_a_subgraph(page):
+    """While the panel is open: it follows, and shows both conversations."""
     panel = fresh(page, [{"id": "a", "instruction": "one"}])
     find = "app.graph._nodes.find(n => n.comfyClass === 'ACEEditorConversation')"
     page.tab.evaluate(f"() => {{ {find}.mode = 4; app.graph.change() }}")
