@@ -1,8 +1,10 @@
-/** The conversation panel in the sidebar, and the button on ACE Conversation that opens it. All else loads when it is opened. */
+/** The conversation panel in the sidebar, the button that opens it, and the instruction editor on nodes: each loads when used. */
 import { app } from '../../scripts/app.js'
 
 const NODE = 'ACEEditorConversation'
+const UNIT = 'ACEEditorConditionUnit'
 const TAB = 'ace-conversation'
+const EDITOR = 'ACEEditor.InstructionEditor'
 
 let panel
 
@@ -16,9 +18,31 @@ function open() {
     app.extensionManager.command.execute(`Workspace.ToggleSidebarTab.${TAB}`)
 }
 
+/** Whether the workflow has an instruction at all: on pages of others this stays away. */
+const hasInstructions = () => [app.rootGraph, ...(app.rootGraph?.subgraphs?.values() ?? [])]
+  .some((graph) => graph?.nodes.some((node) => node.comfyClass === UNIT))
+
+/** A text area got the focus: where it holds an instruction, the editor opens over it, once the mouse is up. */
+function focused(event) {
+  const area = event.target
+  if (!(area instanceof HTMLTextAreaElement) || !hasInstructions() || !app.extensionManager.setting.get(EDITOR)) return
+  const open = () => import('./conversation/over_node.mjs').then(({ edit }) => edit(area))
+  if (pressed) addEventListener('pointerup', () => setTimeout(open), { once: true, capture: true })
+  else open()
+}
+
+let pressed = false
+
 app.registerExtension({
   name: 'ACEEditor.Conversation',
+  settings: [{
+    id: EDITOR, category: ['ACE Editor', 'Instructions', 'Editor'], name: 'Instruction editor on nodes', type: 'boolean',
+    defaultValue: true, tooltip: 'Clicking an instruction opens an editor that knows the connected pictures.'
+  }],
   setup() {
+    addEventListener('pointerdown', () => (pressed = true), { capture: true })
+    for (const name of ['pointerup', 'pointercancel']) addEventListener(name, () => (pressed = false), { capture: true })
+    document.addEventListener('focusin', focused)
     app.extensionManager.registerSidebarTab({
       id: TAB,
       icon: 'pi pi-comments',

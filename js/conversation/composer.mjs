@@ -4,6 +4,7 @@ import { addressOf, picturesIn, upload } from './files.mjs'
 import { InstructionEditor, colorOf } from './instruction.mjs'
 import { paint } from './painter.mjs'
 import { nameOf } from './names.mjs'
+import { phrasingsMenu } from './phrasings.mjs'
 import { MAX_IMAGES, ROUNDS, branch, fileOf, find, newId, remembered } from './record.mjs'
 import { t } from './words.mjs'
 
@@ -37,33 +38,15 @@ export class Composer {
     this.negative = h('input', { type: 'text', maxLength: 2000, onkeydown: (event) => event.stopPropagation() })
     this.blank = h('input', { type: 'checkbox' })
     this.seed = h('input', { type: 'number', min: 0, max: SEEDS, placeholder: t('random'), onkeydown: (event) => event.stopPropagation() })
-    this.phrasings = h('select.ace-phrasings', { 'aria-label': t('Ready-made instructions'), title: t('Ready-made instructions'),
-      onkeydown: (event) => event.stopPropagation(), onchange: () => this.phrase() }, h('option', { value: '' }, t('Ready-made…')))
-    this.offerPhrasings()
     this.element = h('div.ace-composer', {
       ondragover: (event) => event.preventDefault(), ondrop: (event) => this.drop(event), onpaste: (event) => this.paste(event)
     }, this.state, this.row, this.editor.element, h('div.ace-buttons', {},
-      iconButton('image', t('Attach a picture'), () => this.file.click()), this.file, this.phrasings, h('span.ace-space'),
+      iconButton('image', t('Attach a picture'), () => this.file.click()), this.file, phrasingsMenu((text) => this.editor.fill(text)), h('span.ace-space'),
       h('button.primary', { type: 'button', onclick: () => this.send() }, t('Send'))), this.gauge,
     h('details.ace-settings', {}, h('summary', {}, t('Settings')),
       Object.entries(NUMBERS).map(([name, [, , , , label]]) => h('label', {}, t(label), this.fields[name])),
       h('label', {}, t('Negative instruction'), this.negative), h('label', {}, t('Seed'), this.seed),
       h('label', {}, t('Hide what is under the masks from the model'), this.blank)))
-  }
-
-  /** The pack's phrasings by task, as the node ACE Instruction has them. */
-  async offerPhrasings() {
-    const groups = await (await fetch(new URL('./phrasings.json', import.meta.url))).json()
-    for (const [group, tasks] of Object.entries(groups))
-      for (const [task, texts] of Object.entries(tasks))
-        this.phrasings.append(h('optgroup', { label: `${group}: ${task}` }, texts.map((text) => h('option', { value: text }, text))))
-  }
-
-  /** A phrasing goes where the caret is; its first gap is selected, to be typed over. */
-  phrase() {
-    const text = this.phrasings.value
-    this.phrasings.selectedIndex = 0
-    if (text) this.editor.fill(text)
   }
 
   reset() {

@@ -15,13 +15,17 @@ export const colorOf = (number) => COLORS[number % COLORS.length]
 
 export class InstructionEditor {
   /**
-   * @param {{pictures: () => any[], onchange?: (text: string) => void, onsend?: (() => void) | null, label: string,
-   *   placeholder?: string}} options pictures: [{back, number, address, label}], those of the turn first
+   * @param {{pictures: () => any[], trusted?: (back: number) => boolean, onchange?: (text: string) => void, onsend?: (() => void) | null,
+   *   onescape?: (() => void) | null, label: string,
+   *   placeholder?: string}} options pictures: [{back, number, address, label}], those of the turn first · trusted:
+   *   whether names from so many turns back are right though nobody knows their pictures
    */
-  constructor({ pictures, onchange = () => {}, onsend = null, label, placeholder = '' }) {
+  constructor({ pictures, trusted = () => false, onchange = () => {}, onsend = null, onescape = null, label, placeholder = '' }) {
     this.pictures = pictures
+    this.trusted = trusted
     this.onchange = onchange
     this.onsend = onsend
+    this.onescape = onescape
     this.past = []
     this.future = []
     this.value = ''
@@ -33,6 +37,7 @@ export class InstructionEditor {
       onblur: () => setTimeout(() => this.close(), 150),
       onpaste: (event) => this.paste(event), oncopy: (event) => this.copy(event), oncut: (event) => this.copy(event, true)
     })
+    Object.assign(this.box, { type: 'textarea' }) // by which ComfyUI knows elements that have an undo of their own
     this.list = h('ul.ace-names', { role: 'listbox', hidden: true, 'aria-label': t('Pictures') })
     this.marks = h('div.ace-marks', { role: 'status' })
     this.element = h('div.ace-editor', {}, this.box, this.list, this.marks)
@@ -54,7 +59,7 @@ export class InstructionEditor {
   draw(caret = null) {
     const pictures = this.pictures()
     const find = (back, number) => pictures.find((picture) => picture.back === back && picture.number === number)
-    const drawn = pieces(this.value, (back, number) => Boolean(find(back, number)))
+    const drawn = pieces(this.value, (back, number) => Boolean(find(back, number)) || this.trusted(back))
     this.box.replaceChildren(...drawn.map((piece) =>
       piece.kind === 'words' ? document.createTextNode(piece.text) : this.chip(piece, find(piece.back, piece.number))))
     if (/\n$|^$/.test(this.value) || drawn.at(-1)?.kind !== 'words') this.box.append(document.createTextNode('\u200b'))
@@ -76,7 +81,12 @@ export class InstructionEditor {
   mark(drawn, pictures) {
     const own = pictures.filter((picture) => picture.back === 0)
     const named = new Set(drawn.filter((piece) => piece.kind === 'name' && !piece.back).map((piece) => piece.number))
-    const fix = (text, label, act) => h('div.ace-mark', {}, text, ' ', act && h('button.ace-link', { type: 'button', onclick: act }, label))
+    const fix = (text, label, act) => h('div.ace-mark', {}, text, ' ', act && h('button.ace-link', {
+      type: 'button', onclick: () => {
+        act()
+        this.focus()
+      }
+    }, label))
     const replace = (piece, name) => () => this.change(this.value.replace(piece.text, () => name))
     const out = drawn.filter((piece) => piece.kind === 'missing' || piece.kind === 'misspelt').map((piece) => {
       const best = own.find((picture) => picture.number === piece.number) ?? own.at(-1)
@@ -167,6 +177,7 @@ export class InstructionEditor {
   }
 
   key(event) {
+    if (!this.onsend && event.key === 'Enter' && (event.ctrlKey || event.metaKey)) return // ComfyUI's own: run
     event.stopPropagation() // the canvas has shortcuts for single keys
     const open = !this.list.hidden
     const control = event.ctrlKey || event.metaKey
@@ -184,6 +195,9 @@ export class InstructionEditor {
       if (event.key === 'Escape') this.close()
       else if (event.key.startsWith('Arrow')) this.select(at + (event.key === 'ArrowDown' ? 1 : -1))
       else items[Math.max(at, 0)]?.dispatchEvent(new MouseEvent('mousedown'))
+    } else if (event.key === 'Escape' && this.onescape) {
+      event.preventDefault()
+      this.onescape()
     } else if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && this.onsend) {
       event.preventDefault()
       this.onsend()
@@ -210,7 +224,7 @@ export class InstructionEditor {
           take(picture)
         }
       }, picture.address ? h('img', { src: picture.address, alt: '' }) : null,
-      h('b', { style: `color: ${picture.back ? 'inherit' : colorOf(picture.number)}` }, nameOf(picture.number, picture.back)),
+      h('b', { style: `--chip: ${picture.back ? 'var(--fg-color)' : colorOf(picture.number)}` }, nameOf(picture.number, picture.back)),
       h('small', {}, picture.label ?? ''))))
     this.list.hidden = false
   }

@@ -12,6 +12,7 @@ import { Composer } from './composer.mjs'
 import { EMPTY, added, answered, branch, fileOf, find, leaf, lookAt, parse, siblings } from './record.mjs'
 import { colorOf } from './instruction.mjs'
 import { pieces } from './names.mjs'
+import { style } from './style.mjs'
 import { learn, t } from './words.mjs'
 
 const NODE = 'ACEEditorConversation'
@@ -41,8 +42,7 @@ export class Panel {
     this.top = h('div')
     this.body = h('div.ace-body')
     this.element = h('section.ace-panel', { 'aria-label': t('ACE conversation'), onkeydown: (event) => this.key(event) })
-    const link = h('link', { rel: 'stylesheet', href: new URL('./panel.css', import.meta.url).href })
-    if (!document.querySelector(`link[href="${link.href}"]`)) document.head.append(link)
+    style()
     this.listen()
     this.ready = learn().then(() => (this.composer = new Composer(this)))
   }

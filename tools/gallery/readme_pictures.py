@@ -1,8 +1,10 @@
-"""Makes the pictures of the README, docs/pictures/: `python -m tools.gallery.readme_pictures`.
+"""Makes the pictures of the README and of the help pages: `python -m tools.gallery.readme_pictures`.
 
 Needs COMFYUI_PATH and a browser.
-templates.jpg: every workflow as ComfyUI's own page opens it · conversation.jpg: one of them, larger · panel.png: the
-conversation panel after three turns · demo.jpg: the page that `python dev.py demo` has written.
+docs/pictures/: templates.jpg: every workflow as ComfyUI's own page opens it · conversation.jpg: one of them, larger ·
+demo.jpg: the page that `python dev.py demo` has written.
+js/docs/pictures/: panel.png: the conversation panel after three turns · editor.png: the instruction editor over a box ·
+inspector.png: what the model sees of a conversation.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import io
 import sys
 import tempfile
 from pathlib import Path
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -21,8 +25,8 @@ from .build import workflows
 from .graph import ROOT
 from .models import SAM
 
-PICTURES = ROOT / "docs" / "pictures"
-LARGE, TALK = "ACE Conversation", "ACE Talk to your pictures"
+PICTURES, HELP = ROOT / "docs" / "pictures", ROOT / "js" / "docs" / "pictures"
+LARGE, TALK, START, SEES = "ACE Conversation", "ACE Talk to your pictures", "ACE Start here", "ACE What the model sees"
 COLUMNS, CELL, LINE = 3, (560, 300), 30
 GROUND, INK = (30, 32, 38), (245, 179, 1)
 
@@ -64,6 +68,32 @@ def panel(page: Page) -> Image.Image:
     return Image.open(io.BytesIO(tab.screenshot())).convert("RGB").crop((0, 36, 1240, 1000))
 
 
+def editor(page: Page) -> Image.Image:
+    """The instruction editor over the second box of a conversation, with a misspelt name and the list of pictures."""
+    tab = page.tab
+    page.open_template(START)
+    next(area for area in tab.locator("textarea:visible").all() if "previous" in area.input_value()).click()
+    tab.locator(".ace-over").wait_for()
+    tab.keyboard.press("Control+End")
+    tab.keyboard.type(" and {imgae} {")
+    tab.wait_for_timeout(500)
+    frame = tab.locator(".ace-over").bounding_box()
+    shot = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
+    return shot.crop((int(frame["x"]) - 40, int(frame["y"]) - 100, int(frame["x"] + frame["width"]) + 40,
+                      int(frame["y"] + frame["height"]) + 60))
+
+
+def inspector(page: Page, server: ComfyServer) -> Image.Image:
+    """What the inspector draws of its template."""
+    page.open_template(SEES)
+    page.tab.evaluate("() => app.queuePrompt(0)")
+    shown = "() => Object.values(app.nodeOutputs ?? {}).flatMap(o => o?.images ?? []).find(i => i.filename)"
+    page.tab.wait_for_function(shown, timeout=120000)
+    found = page.tab.evaluate(shown)
+    query = urlencode({key: found[key] for key in ("filename", "subfolder", "type")})
+    return Image.open(io.BytesIO(urlopen(f"{server.url}/view?{query}").read())).convert("RGB")
+
+
 def demo_page(page: Page) -> Image.Image:
     """The top of the demo's page. FileNotFoundError with the way out."""
     written = ROOT / "demo_output" / "index.html"
@@ -77,20 +107,23 @@ def demo_page(page: Page) -> Image.Image:
 
 
 def main() -> int:
-    PICTURES.mkdir(parents=True, exist_ok=True)
+    for folder in (PICTURES, HELP):
+        folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         models = Path(folder) / "models"  # so that no loader is marked as lacking its file
         tiny_models.write(models)
         (models / SAM.directory).mkdir(exist_ok=True)
         (models / SAM.directory / SAM.name).touch()
         with ComfyServer(Path(folder)) as server, open_page(server.url) as page:
-            panel(page).save(PICTURES / "panel.png", optimize=True)
+            panel(page).save(HELP / "panel.png", optimize=True)
+            editor(page).save(HELP / "editor.png", optimize=True)
+            inspector(page, server).save(HELP / "inspector.png", optimize=True)
         with ComfyServer(Path(folder)) as server, open_page(server.url) as page:
             shots = {title: opened(page, title) for title in workflows()}
             contact_sheet(shots).save(PICTURES / "templates.jpg", quality=80)
             shots[LARGE].save(PICTURES / "conversation.jpg", quality=82)
             demo_page(page).save(PICTURES / "demo.jpg", quality=85)
-    print(f"4 pictures in {PICTURES.relative_to(ROOT)}")
+    print(f"6 pictures in {PICTURES.relative_to(ROOT)} and {HELP.relative_to(ROOT)}")
     return 0
 
 

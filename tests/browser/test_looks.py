@@ -1,0 +1,69 @@
+"""Editor and panel as they look, in both themes and both ways of drawing nodes: legible, and kept as pictures in .dev/screenshots/."""
+
+import pytest
+
+from tests.browser.test_conversation import fresh
+from tests.browser.test_instruction_editor import START, VALUE, click
+from tools.gallery.graph import ROOT
+
+LEAST = 4.5  # contrast of normal text, WCAG 2.2, success criterion 1.4.3
+SCREENSHOTS = ROOT / ".dev/screenshots"
+EDITOR = (".ace-instruction", ".ace-chip.name", ".ace-chip.misspelt", ".ace-mark", ".ace-mark button", ".ace-names li b",
+          ".ace-names li small", ".ace-phrasings")
+PANEL = (".ace-words", ".ace-error", ".ace-meter", ".ace-phrasings", ".ace-composer button.primary", ".ace-settings summary")
+CONTRAST = """([root, selectors]) => {
+    const canvas = new OffscreenCanvas(1, 1).getContext('2d', {willReadFrequently: true})
+    const read = color => {
+        canvas.clearRect(0, 0, 1, 1)
+        canvas.fillStyle = color
+        canvas.fillRect(0, 0, 1, 1)
+        const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data
+        return {rgb: [r, g, b], a: a / 255}
+    }
+    const over = (top, a, below) => top.map((value, i) => value * a + below[i] * (1 - a))
+    const ground = element => {  // what is painted behind an element's text
+        if (!element) return [0, 0, 0]
+        const {rgb, a} = read(getComputedStyle(element).backgroundColor)
+        return a === 1 ? rgb : over(rgb, a, ground(element.parentElement))
+    }
+    const light = rgb => rgb.map(value => value / 255).map(value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, value, i) => sum + value * [0.2126, 0.7152, 0.0722][i], 0)
+    return Object.fromEntries(selectors.map(selector => {
+        const element = document.querySelector(`${root} ${selector}`)
+        if (!element) return [selector, 0]
+        let opacity = 1
+        for (let at = element; at; at = at.parentElement) opacity *= getComputedStyle(at).opacity
+        const behind = ground(element), {rgb, a} = read(getComputedStyle(element).color)
+        const [one, two] = [light(over(rgb, a * opacity, behind)), light(behind)].sort((x, y) => y - x)
+        return [selector, (one + 0.05) / (two + 0.05)]
+    }))
+}"""
+
+
+@pytest.mark.parametrize("nodes_2", [False, True], ids=["classic", "nodes 2.0"])
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_every_text_is_legible(page, theme, nodes_2):
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.tab.evaluate("theme => app.extensionManager.setting.set('Comfy.ColorPalette', theme)", theme)
+    page.nodes_2(nodes_2)
+    name = f"{theme}, {'nodes 2.0' if nodes_2 else 'classic'}.png"
+    try:
+        page.load(page.template(START))
+        click(page, page.tab.evaluate(VALUE, "Turn 2"))
+        page.tab.keyboard.press("Control+End")
+        page.tab.keyboard.type(" and {imgae} or {")
+        page.tab.locator(".ace-names li").first.wait_for()
+        page.tab.screenshot(path=SCREENSHOTS / f"editor, {name}")
+        found = page.tab.evaluate(CONTRAST, [".ace-over", EDITOR])
+        page.tab.keyboard.press("Escape")
+        page.tab.keyboard.press("Escape")
+        panel = fresh(page, [{"id": "a", "instruction": "look at {image}"}])
+        panel.locator(".ace-words").wait_for()
+        page.tab.evaluate("() => document.querySelector('.ace-words').after(Object.assign(document.createElement('p'), "
+                          "{className: 'ace-error', textContent: 'an error'}))")
+        page.tab.screenshot(path=SCREENSHOTS / f"panel, {name}")
+        found |= {f"panel {key}": value for key, value in page.tab.evaluate(CONTRAST, [".ace-panel", PANEL]).items()}
+    finally:
+        page.tab.evaluate("() => app.extensionManager.setting.set('Comfy.ColorPalette', 'dark')")
+        page.nodes_2(False)
+    assert {key: round(value, 2) for key, value in found.items() if value < LEAST} == {}
