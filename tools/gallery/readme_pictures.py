@@ -3,8 +3,7 @@
 Needs COMFYUI_PATH and a browser.
 docs/pictures/: templates.jpg: every workflow as ComfyUI's own page opens it · conversation.jpg: one of them, larger ·
 demo.jpg: the page that `python dev.py demo` has written.
-js/docs/pictures/: panel.png: the conversation panel after three turns · editor.png: the instruction editor over a box ·
-inspector.png: what the model sees of a conversation.
+js/docs/pictures/: panel.png: the conversation panel after three turns · editor.png: the instruction editor over a box.
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ import io
 import sys
 import tempfile
 from pathlib import Path
-from urllib.parse import urlencode
-from urllib.request import urlopen
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -26,7 +23,7 @@ from .graph import ROOT
 from .models import SAM
 
 PICTURES, HELP = ROOT / "docs" / "pictures", ROOT / "js" / "docs" / "pictures"
-LARGE, TALK, START, SEES = "ACE Conversation", "ACE Talk to your pictures", "ACE Start here", "ACE What the model sees"
+LARGE, TALK, START = "ACE Conversation", "ACE Talk to your pictures", "ACE Start here"
 COLUMNS, CELL, LINE = 3, (560, 300), 30
 GROUND, INK = (30, 32, 38), (245, 179, 1)
 
@@ -72,7 +69,8 @@ def editor(page: Page) -> Image.Image:
     """The instruction editor over the second box of a conversation, with a misspelt name and the list of pictures."""
     tab = page.tab
     page.open_template(START)
-    next(area for area in tab.locator("textarea:visible").all() if "previous" in area.input_value()).click()
+    texts = tab.locator("textarea:visible").all()
+    next(text for text in texts if "previous" in text.input_value() and not text.input_value().startswith("#")).click()
     tab.locator(".ace-over").wait_for()
     tab.keyboard.press("Control+End")
     tab.keyboard.type(" and {imgae} {")
@@ -81,17 +79,6 @@ def editor(page: Page) -> Image.Image:
     shot = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
     return shot.crop((int(frame["x"]) - 40, int(frame["y"]) - 100, int(frame["x"] + frame["width"]) + 40,
                       int(frame["y"] + frame["height"]) + 60))
-
-
-def inspector(page: Page, server: ComfyServer) -> Image.Image:
-    """What the inspector draws of its template."""
-    page.open_template(SEES)
-    page.tab.evaluate("() => app.queuePrompt(0)")
-    shown = "() => Object.values(app.nodeOutputs ?? {}).flatMap(o => o?.images ?? []).find(i => i.filename)"
-    page.tab.wait_for_function(shown, timeout=120000)
-    found = page.tab.evaluate(shown)
-    query = urlencode({key: found[key] for key in ("filename", "subfolder", "type")})
-    return Image.open(io.BytesIO(urlopen(f"{server.url}/view?{query}").read())).convert("RGB")
 
 
 def demo_page(page: Page) -> Image.Image:
@@ -117,13 +104,12 @@ def main() -> int:
         with ComfyServer(Path(folder)) as server, open_page(server.url) as page:
             panel(page).save(HELP / "panel.png", optimize=True)
             editor(page).save(HELP / "editor.png", optimize=True)
-            inspector(page, server).save(HELP / "inspector.png", optimize=True)
         with ComfyServer(Path(folder)) as server, open_page(server.url) as page:
             shots = {title: opened(page, title) for title in workflows()}
             contact_sheet(shots).save(PICTURES / "templates.jpg", quality=80)
             shots[LARGE].save(PICTURES / "conversation.jpg", quality=82)
             demo_page(page).save(PICTURES / "demo.jpg", quality=85)
-    print(f"6 pictures in {PICTURES.relative_to(ROOT)} and {HELP.relative_to(ROOT)}")
+    print(f"5 pictures in {PICTURES.relative_to(ROOT)} and {HELP.relative_to(ROOT)}")
     return 0
 
 
