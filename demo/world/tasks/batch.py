@@ -17,15 +17,15 @@ from ..scenes import SIZE, render_each
 from .base import TASKS, Region, Sample, Turn, subtasks
 from .names import generate
 
-WEIGHTS = dict(zip(TASKS, (0.8, 3.0, 1.4, 5.5, 4.5, 2.0, 3.0, 5.0, 6.0), strict=True))  # how often each task is trained
-HARDEST = ("contour", "segmentation", "style", "style of a picture", "add text", "replace object", "color of earlier")
-HARDER = ("color", "shape and color", "add object", "grayscale", "remove object", "fuse layers", "multi-reference",
-          "the same again", "remove text", "next edit")
-HARD = ("from segmentation", "from edge", "from contour", "from mosaic", "from depth", "keep the rest", "put back",
-        "background", "edge", "scribble", "face", "picture of an earlier turn", "mosaic")
+WEIGHTS = dict(zip(TASKS, (0.8, 2.5, 1.2, 6.5, 5.0, 2.0, 3.2, 5.5, 6.5), strict=True))  # how often each task is trained
+HARDEST = ("style of a picture", "the same again", "color of earlier", "fuse layers", "multi-reference")
+HARDER = ("contour", "segmentation", "mosaic", "style", "color", "shape and color", "add text", "add object", "replace object",
+          "remove object", "next edit", "grayscale")
+HARD = ("from segmentation", "from edge", "from contour", "from scribble", "from mosaic", "from depth", "remove text",
+        "keep the rest", "background", "hair", "edge", "scribble", "face", "try-on", "picture of an earlier turn")
 EASY = ("blur", "denoise", "deblur", "colorize", "expression", "gaze", "glasses", "subject somewhere",
         "split background", "pose")
-OFTEN = {name: factor for names, factor in ((HARDEST, 3.0), (HARDER, 3.0), (HARD, 2.0), (EASY, 0.4)) for name in names}
+OFTEN = {name: factor for names, factor in ((HARDEST, 4.5), (HARDER, 3.0), (HARD, 2.0), (EASY, 0.4)) for name in names}
 DROP_HISTORY = 0.3
 IDENTIFIER = re.compile(r"\{image\d*\}")
 _STAND_IN = torch.zeros(16, 16, 3)  # texts do not depend on what the pictures show
