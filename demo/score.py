@@ -34,6 +34,7 @@ REPORT = Path(__file__).parent / "weights" / "score.json"  # of the shipped weig
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- score of the demo model -->", "<!-- end of score -->"
 PHOTOS = "held-out photographs"
+HIDDEN = 100  # cases
 
 
 def cases(seed: int, task: str, count: int) -> list[Sample]:
@@ -123,12 +124,17 @@ class Answerer:
 
     def __init__(self, args: argparse.Namespace):
         self.args, self.vae, self.one_name, self.last = args, train_autoencoder.load(args.device), False, ([], [])
+        self.hidden: list[int] | None = None
         self.model = None if args.ceiling else tiny.load(Tokenizer(args.tokenizer), args.weights).to(args.device).eval()
 
     @torch.no_grad()
-    def __call__(self, samples: list[Sample], one_name: bool = False) -> list[Tensor]:
-        """(3, H, W) in [0, 1] each. one_name: the network sees one name on all frames; the words keep theirs."""
-        asked = [one_name, *(s.turns for s in samples)]
+    def __call__(self, samples: list[Sample], one_name: bool = False, hidden: list[int] | None = None) -> list[Tensor]:
+        """(3, H, W) in [0, 1] each.
+
+        one_name: the network sees one name on all frames; the words keep theirs · hidden: a picture of each sample that the
+        network sees all gray.
+        """
+        asked = [one_name, hidden, *(s.turns for s in samples)]
         if asked == self.last[0]:  # the same question, judged in another way
             return self.last[1]
         self.one_name = one_name
@@ -139,6 +145,7 @@ class Answerer:
         for which in groups.values():
             for start in range(0, len(which), self.args.batch):
                 part = which[start:start + self.args.batch]
+                self.hidden = hidden and [hidden[i] for i in part]
                 out |= dict(zip(part, self.answer([samples[i] for i in part]).cpu(), strict=True))
         self.last = asked, [out[i] for i in range(len(samples))]
         return self.last[1]
@@ -153,6 +160,8 @@ class Answerer:
     def sample(self, frames: list[Frames]) -> Tensor:
         device = self.args.device
         images = torch.stack([f.images for f in frames], 1).to(device).float() / 255  # (N + 1, B, 3, H, W)
+        for i, picture in enumerate(self.hidden or ()):
+            images[1 + picture, i] = 0.5
         latents = self.vae.encode(images.flatten(0, 1)).unflatten(0, images.shape[:2])
         masks = torch.stack([f.masks for f in frames], 1).to(device)
         texts, negatives = ([list(t) for t in zip(*(getattr(f, name) for f in frames), strict=True)]
@@ -205,6 +214,10 @@ def score(args: argparse.Namespace) -> dict:
         found = report["controls"][name]
         print(f"{name:46s} {found['control']:6.1%} right  (as asked {found['as asked']:.1%}, {found['cases']} cases)"
               + ("" if CONTROLS[name].passes(found) else "  beyond its limit"), flush=True)
+    if report["controls"]:
+        report["hiding"] = run_hiding(answerer, chosen)
+        print(f"hiding the named picture changes more than hiding the other in {report['hiding']['share']:.1%} of "
+              f"{report['hiding']['cases']} cases")
     return report
 
 
@@ -217,6 +230,20 @@ def run_control(answerer, control: Control, chosen: dict, count: int) -> dict[st
     return {"as asked": share(r[1] for _, r in pairs), "control": share(r[1] for r in results), "cases": len(pairs)}
 
 
+def run_hiding(answerer, chosen: dict) -> dict[str, float]:
+    """Of two pictures, of which the last instruction names one: does hiding that one change the answer more?"""
+    samples = [s for found in chosen.values() for s, _ in found
+               if s.renamed and not s.renamed.back and len(s.turns[-1].pictures) == 2
+               and len(names.named(s.turns[-1].instruction)) == 1][:HIDDEN]
+    first = [len(s.pictures) - 2 for s in samples]
+    named = [i + min(names.named(s.turns[-1].instruction)) for s, i in zip(samples, first, strict=True)]
+    other = [2 * i + 1 - n for i, n in zip(first, named, strict=True)]
+    plain, without_named, without_other = (answerer(samples, hidden=hidden) for hidden in (None, named, other))
+    more = [float((p - n).abs().mean() > (p - o).abs().mean())
+            for p, n, o in zip(plain, without_named, without_other, strict=True)]
+    return {"share": share(more), "cases": len(samples)}
+
+
 def table(report: dict) -> str:
     """Markdown for the README."""
     rows = ["| task | cases | right |", "|---|---:|---:|",
@@ -227,7 +254,9 @@ def table(report: dict) -> str:
             "five in view.", "",
             "| control: the same cases … | cases | as asked | then |", "|---|---:|---:|---:|",
             *(f"| {name} | {found['cases']} | {found['as asked']:.0%} | {found['control']:.0%} |"
-              for name, found in report["controls"].items())]
+              for name, found in report["controls"].items()), "",
+            f"Of two pictures of which an instruction names one, hiding the named one changes the answer more than hiding the "
+            f"other in {report['hiding']['share']:.0%} of {report['hiding']['cases']} cases."]
     return "\n".join(rows) + "\n"
 
 

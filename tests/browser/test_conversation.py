@@ -12,6 +12,9 @@ from demo.world.judge import judge
 from demo.world.tasks import MULTI_TURN
 from starters.phrasings import TASKS
 from starters.pictures import file_of
+from tools import tiny_models
+from tools.browser import open_page
+from tools.comfy_server import ComfyServer
 from tools.gallery.graph import ROOT
 
 TITLE = "ACE Talk to your pictures"
@@ -239,6 +242,50 @@ def test_bypassed_copied_and_in_a_subgraph(page):
     page.tab.wait_for_timeout(700)
     assert panel.get_by_label("Conversation", exact=True).locator("option").count() == 2
     assert panel.locator(".ace-turn").count() == 1 and page.errors == []
+
+
+def test_restarted_reloaded_undone_and_in_two_tabs(tmp_path, chromium):
+    """The server restarts under the open panel, the page is loaded anew, a turn is undone, a second tab goes its own way."""
+    tiny_models.write(tmp_path / "models")
+    server = ComfyServer(tmp_path, extra_args=["--use-pytorch-cross-attention"])
+    server.start()
+    try:
+        with open_page(server.url, width=1400, height=900, browser=chromium) as page:
+            panel = fresh(page)
+            panel.locator("input[type=file]").set_input_files(server.base / "input" / file_of("toy scene"))
+            panel.locator(".ace-attachment img").wait_for()
+            say(page, panel, "make the red star in {image} purple", 1)
+            key = record(page)["turns"][0]["answer"]["key"]
+            server.stop()
+            server.start()
+            page.tab.wait_for_function("() => app.api.socket?.readyState === WebSocket.OPEN", timeout=60000)
+            say(page, panel, "show {image} at night", 2)
+            assert record(page)["turns"][0]["answer"]["key"] == key
+
+            page.tab.evaluate("() => app.extensionManager.workflow.activeWorkflow.changeTracker.undo()")
+            page.tab.wait_for_function("() => document.querySelectorAll('.ace-turn').length < 2")
+            page.tab.evaluate("() => app.extensionManager.workflow.activeWorkflow.changeTracker.redo()")
+            page.tab.wait_for_function("() => document.querySelectorAll('.ace-turn.done').length === 2")
+
+            page.tab.wait_for_timeout(2500)  # the page keeps its draft
+            before = record(page)
+            page.reload()
+            panel = open_panel(page)
+            page.tab.wait_for_function("() => document.querySelectorAll('.ace-turn.done').length === 2")
+            assert record(page) == before
+
+            with open_page(server.url, width=1400, height=900, browser=chromium) as other:
+                other.load(page.tab.evaluate("() => app.graph.serialize()"))
+                beside = open_panel(other)
+                other.tab.wait_for_function("() => document.querySelectorAll('.ace-turn.done').length === 2")
+                say(other, beside, "{image} in sepia style", 3)
+                assert record(page) == before and panel.locator(".ace-turn").count() == 2
+                say(page, panel, "show {image} by day", 3)
+                assert [turn["instruction"] for turn in record(other)["turns"]][2] == "{image} in sepia style"
+                assert len(record(page)["turns"]) == len(record(other)["turns"]) == 3
+                assert record(page)["turns"][2]["answer"]["file"] != record(other)["turns"][2]["answer"]["file"]
+    finally:
+        server.stop()
 
 
 def test_chinese_has_every_text():

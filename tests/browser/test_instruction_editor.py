@@ -72,7 +72,7 @@ def test_on_boxes(drawn):
     assert editor.locator(".ace-chip img").count() >= 1
     page.tab.keyboard.press("Control+End")
     page.tab.keyboard.type(" @")
-    assert [name.split("\n")[0] for name in editor.locator(".ace-names li").all_inner_texts()] == ["{image}", "{previous.image}"]
+    assert editor.locator(".ace-names li b").all_inner_texts() == ["{image}", "{previous.image}"]
     page.tab.keyboard.press("Escape")
     page.tab.keyboard.press("Escape")
     assert not editor.count() and page.tab.evaluate(VALUE, "Turn 2") == f"{second} @"

@@ -1,4 +1,4 @@
-"""Editor and panel as they look, in both themes and both ways of drawing nodes: legible, and kept as pictures in .dev/screenshots/."""
+"""Editor and panel in both themes and both ways of drawing nodes: every text is legible. Pictures go to .dev/screenshots/."""
 
 import pytest
 
@@ -26,7 +26,8 @@ CONTRAST = """([root, selectors]) => {
         const {rgb, a} = read(getComputedStyle(element).backgroundColor)
         return a === 1 ? rgb : over(rgb, a, ground(element.parentElement))
     }
-    const light = rgb => rgb.map(value => value / 255).map(value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4)
+    const linear = value => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4
+    const light = rgb => rgb.map(value => linear(value / 255))
         .reduce((sum, value, i) => sum + value * [0.2126, 0.7152, 0.0722][i], 0)
     return Object.fromEntries(selectors.map(selector => {
         const element = document.querySelector(`${root} ${selector}`)

@@ -100,7 +100,7 @@ def test_only_new_turns_run(server, base, asked):
     assert ask(server, talk(replace(branch, at="t2b")))[1] == 0
 
 
-@pytest.mark.parametrize("options", [[], ["--cache-classic"], ["--cache-none"]])
+@pytest.mark.parametrize("options", [[], ["--cache-classic"], ["--cache-lru", "20"], ["--cache-none"]])
 def test_after_a_restart_and_with_other_caches(base, asked, options):
     more = TREE.then(turn("t4", "t3", "go on", [Picture(answer_of="t3")], seed=100 + len(str(options))))
     with ComfyServer(base, extra_args=options) as other:

@@ -13,8 +13,6 @@ import io
 import sys
 import tempfile
 from pathlib import Path
-from urllib.parse import urlencode
-from urllib.request import urlopen
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -90,8 +88,7 @@ def inspector(page: Page, server: ComfyServer) -> Image.Image:
     shown = "() => Object.values(app.nodeOutputs ?? {}).flatMap(o => o?.images ?? []).find(i => i.filename)"
     page.tab.wait_for_function(shown, timeout=120000)
     found = page.tab.evaluate(shown)
-    query = urlencode({key: found[key] for key in ("filename", "subfolder", "type")})
-    return Image.open(io.BytesIO(urlopen(f"{server.url}/view?{query}").read())).convert("RGB")
+    return server.image(found).convert("RGB")
 
 
 def demo_page(page: Page) -> Image.Image:
