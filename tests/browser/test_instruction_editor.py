@@ -91,6 +91,12 @@ def test_on_the_node_and_switched_off(drawn):
     editor.locator(".ace-instruction").click()
     page.tab.keyboard.press("Control+z")
     assert page.tab.evaluate(VALUE, "Unit") == "look at {image1}"
+    page.tab.evaluate("() => { window.queue = app.queuePrompt; window.runs = 0;"
+                      " app.queuePrompt = async () => { window.runs++ } }")
+    page.tab.keyboard.press("Control+Enter")
+    page.tab.wait_for_timeout(200)
+    assert page.tab.evaluate("() => { app.queuePrompt = window.queue; return window.runs }") == 1, "ComfyUI's own shortcut runs"
+    assert page.tab.evaluate(VALUE, "Unit") == "look at {image1}"
     editor.get_by_label("Ready-made instructions").select_option("give the person in {image} [what] hair")
     assert page.tab.evaluate("() => getSelection().toString()") == "[what]"
     page.tab.mouse.click(1300, 900)
