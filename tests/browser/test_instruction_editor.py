@@ -82,6 +82,8 @@ def test_on_the_node_and_switched_off(drawn):
     """Two pictures, one never named; a phrasing at the caret; undo; with the setting off ComfyUI's text area is alone."""
     page = drawn
     page.load(page.tab.evaluate(UNIT))
+    page.tab.evaluate("() => { app.canvas.ds.reset(); app.canvas.setDirty(true, true) }")  # or the view is what was open before
+    page.settle()
     editor = click(page, "")
     page.tab.keyboard.type("look at {image1")
     page.tab.keyboard.press("Tab")

@@ -53,7 +53,7 @@ def test_every_text_is_legible(page, theme, nodes_2):
         click(page, page.tab.evaluate(VALUE, "Turn 2"))
         page.tab.keyboard.press("Control+End")
         page.tab.keyboard.type(" and {imgae} or {")
-        page.tab.locator(".ace-names li").first.wait_for()
+        page.tab.locator(".ace-over .ace-names li").first.wait_for()
         page.tab.screenshot(path=SCREENSHOTS / f"editor, {name}")
         found = page.tab.evaluate(CONTRAST, [".ace-over", EDITOR])
         page.tab.keyboard.press("Escape")
