@@ -50,7 +50,8 @@ def request(key: str, turns: Sequence[Turn], files: InputFiles, sampling: Sampli
         graph[f"{key} unit {number}"] = condition_unit(turn.instruction, images, masks, turn.blank)
         graph |= remember(f"{key} {number}", [f"{key} unit {number}", 0], [f"{key} {number - 1} lcu", 0] if number else None)
     side = 0 if turns[-1].pictures else SIZE
-    return graph | encode(key, [f"{key} {len(turns) - 1} lcu", 0], width=side, height=side) | sample(
+    encoding = {"width": side, "height": side, "target_image": turns[-1].edited}
+    return graph | encode(key, [f"{key} {len(turns) - 1} lcu", 0], **encoding) | sample(
         key, **asdict(sampling)) | decode(key) | {key: node("PreviewImage", images=[f"{key} image", 0])}
 
 

@@ -1,14 +1,16 @@
 """Score the demo model per task on unseen scenes: `python -m demo.score --seed 12345 --cases 200`.
 
-Controls take away something that the answer depends on (the history, the order of the images, the instruction) and ask
-again. With --ceiling the exact answers pass through the autoencoder instead: no model can score higher.
+Controls take away something that the answer depends on (the history, the instruction, the names of the pictures) or change
+what it must not depend on (the order of the pictures), and ask again. With --ceiling the exact answers pass through the
+autoencoder instead: no model can score higher.
 """
 
 import argparse
 import json
 import time
 from collections import defaultdict
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -24,7 +26,7 @@ from .trainer import train_autoencoder
 from .trainer.text import Tokenizer
 from .world.judge import judge
 from .world.scenes import Picture, photographs, render
-from .world.tasks import MULTI_TURN, TASKS, Sample, Turn, analysis, chains, generate
+from .world.tasks import MULTI_TURN, TASKS, Sample, Turn, analysis, chains, generate, names
 from .world.tasks.base import ANALYSIS
 from .world.tasks.batch import Frames, frames_of
 
@@ -32,7 +34,7 @@ REPORT = Path(__file__).parent / "weights" / "score.json"  # of the shipped weig
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- score of the demo model -->", "<!-- end of score -->"
 PHOTOS = "held-out photographs"
-CONTROLS = ("without history", "images swapped", "empty instruction")
+HIDDEN = 100  # cases
 
 
 def cases(seed: int, task: str, count: int) -> list[Sample]:
@@ -45,28 +47,97 @@ def cases(seed: int, task: str, count: int) -> list[Sample]:
     return out
 
 
-def control(sample: Sample, name: str) -> tuple[Turn, ...] | None:
-    """The turns with something taken away; None if the control says nothing about this sample."""
+@dataclass(frozen=True)
+class Control:
+    """One way to ask again.
+
+    ask: the sample as it is asked and judged then, None if the control says nothing about it · share: of a task's cases, at
+    most · one_name: all pictures have the same name for the network · most, least, within: what the share of right answers
+    must be to pass, the last in points of what it is as asked.
+    """
+
+    ask: Callable[[Sample], Sample | None]
+    share: float = 1.0
+    one_name: bool = False
+    most: float = 1.0
+    least: float = 0.0
+    within: float = 1.0
+
+    def passes(self, found: dict[str, float]) -> bool:
+        right = found["control"]
+        return self.least <= right <= self.most and abs(right - found["as asked"]) <= self.within
+
+
+def empty(sample: Sample) -> Sample:
     *earlier, last = sample.turns
-    if name == "without history":
-        return chains.without_history(sample.turns) if sample.history else None
-    if name == "empty instruction":
-        return (*earlier, replace(last, instruction=""))
-    if len(last.pictures) != 2 or last.pictures[0] == last.pictures[1]:
+    return replace(sample, turns=(*earlier, replace(last, instruction="")))
+
+
+def without_history(sample: Sample) -> Sample | None:
+    return replace(sample, turns=chains.without_history(sample.turns)) if sample.history else None
+
+
+def renamed(sample: Sample) -> Sample | None:
+    """Names exchanged in the words; the old answer is wrong now."""
+    return replace(sample, turns=sample.renamed.turns) if sample.renamed else None
+
+
+def renamed_right(sample: Sample) -> Sample | None:
+    """The same question, judged by what it asks for."""
+    return replace(sample, turns=sample.renamed.turns, target=sample.renamed.target) if sample.renamed else None
+
+
+def pictures_swapped(sample: Sample) -> Sample | None:
+    """Two pictures change places and the words stay: by name they are about the other picture now."""
+    *earlier, last = sample.turns
+    if sample.renamed is None or len(last.pictures) != 2 or sample.renamed.back:
         return None
-    return (*earlier, replace(last, pictures=last.pictures[::-1]))
+    turn = names.place(replace(last, edited=0), last.pictures, (1, 0))
+    return replace(sample, turns=(*earlier, turn))
+
+
+def both_swapped(sample: Sample) -> Sample | None:
+    """The pictures of the last turn in reverse, each with the name it has then: the same question."""
+    *earlier, last = sample.turns
+    count = len(last.pictures)
+    if count < 2 or not names.named(last.instruction):
+        return None
+    places = [range(len(turn.pictures)) for turn in earlier] + [range(count)[::-1]]
+    turn = names.place(last, last.pictures, places[-1])
+    turn = replace(turn, instruction=names.rename(turn.instruction, len(earlier), places), edited=count - 1 - last.edited)
+    return replace(sample, turns=(*earlier, turn))
+
+
+CONTROLS = {
+    "without history": Control(without_history, most=0.05),
+    "empty instruction": Control(empty, share=0.2, most=0.25),
+    "names swapped in the words, by the old roles": Control(renamed, share=0.6, most=0.15),
+    "names swapped in the words, by the new roles": Control(renamed_right, share=0.6, least=0.80),
+    "one indicator for all": Control(lambda sample: sample if sample.renamed else None, share=0.6, one_name=True,
+                                     most=0.25),
+    "pictures swapped": Control(pictures_swapped, most=0.15),
+    "pictures and names swapped": Control(both_swapped, share=0.4, within=0.03)}
 
 
 class Answerer:
     """Samples answers; guidance and steps as given."""
 
     def __init__(self, args: argparse.Namespace):
-        self.args, self.vae = args, train_autoencoder.load(args.device)
-        self.model = None if args.ceiling else tiny.load(Tokenizer(args.tokenizer)).to(args.device).eval()
+        self.args, self.vae, self.one_name, self.last = args, train_autoencoder.load(args.device), False, ([], [])
+        self.hidden: list[int] | None = None
+        self.model = None if args.ceiling else tiny.load(Tokenizer(args.tokenizer), args.weights).to(args.device).eval()
 
     @torch.no_grad()
-    def __call__(self, samples: list[Sample]) -> list[Tensor]:
-        """(3, H, W) in [0, 1] each."""
+    def __call__(self, samples: list[Sample], one_name: bool = False, hidden: list[int] | None = None) -> list[Tensor]:
+        """(3, H, W) in [0, 1] each.
+
+        one_name: the network sees one name on all frames; the words keep theirs · hidden: a picture of each sample that the
+        network sees all gray.
+        """
+        asked = [one_name, hidden, *(s.turns for s in samples)]
+        if asked == self.last[0]:  # the same question, judged in another way
+            return self.last[1]
+        self.one_name = one_name
         groups: dict[tuple[int, int], list[int]] = defaultdict(list)
         for i, sample in enumerate(samples):
             groups[len(sample.pictures), sample.target.size].append(i)
@@ -74,8 +145,10 @@ class Answerer:
         for which in groups.values():
             for start in range(0, len(which), self.args.batch):
                 part = which[start:start + self.args.batch]
+                self.hidden = hidden and [hidden[i] for i in part]
                 out |= dict(zip(part, self.answer([samples[i] for i in part]).cpu(), strict=True))
-        return [out[i] for i in range(len(samples))]
+        self.last = asked, [out[i] for i in range(len(samples))]
+        return self.last[1]
 
     def answer(self, samples: list[Sample]) -> Tensor:
         """(n, 3, H, W) for samples with equally many pictures of one size."""
@@ -87,13 +160,16 @@ class Answerer:
     def sample(self, frames: list[Frames]) -> Tensor:
         device = self.args.device
         images = torch.stack([f.images for f in frames], 1).to(device).float() / 255  # (N + 1, B, 3, H, W)
+        for i, picture in enumerate(self.hidden or ()):
+            images[1 + picture, i] = 0.5
         latents = self.vae.encode(images.flatten(0, 1)).unflatten(0, images.shape[:2])
         masks = torch.stack([f.masks for f in frames], 1).to(device)
         texts, negatives = ([list(t) for t in zip(*(getattr(f, name) for f in frames), strict=True)]
                             for name in ("texts", "negatives"))
-        both = [tiny.Batch(latents, masks, t) for t in (texts, negatives)]
-        with torch.autocast(device.split(":")[0], torch.bfloat16):
-            prepared = [self.model.prepare(b.texts) for b in both]
+        names = torch.tensor([f.names for f in frames], device=device).T
+        both = [tiny.Batch(latents, masks, t, torch.zeros_like(names) if self.one_name else names) for t in (texts, negatives)]
+        with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=device != "cpu"):
+            prepared = [self.model.prepare(b.texts, b.names) for b in both]
 
             def eps(x: Tensor, t: Tensor) -> Tensor:
                 cond, uncond = (self.model.eps(x, t, b, p).float() for b, p in zip(both, prepared, strict=True))
@@ -113,38 +189,59 @@ def photo_cases() -> list[Sample]:
     return out
 
 
-def measure(answerer, samples: list[Sample], as_asked: list[Sample]) -> list[tuple[str, bool, dict]]:
-    """Subtask, right?, numbers per sample; `as_asked` is what the model sees."""
-    answers = answerer(as_asked)
+def measure(answers: list[Tensor], samples: list[Sample]) -> list[tuple[str, bool, dict]]:
+    """Subtask, right?, numbers per sample."""
     return [(s.subtask, *judge(s, a)) for s, a in zip(samples, answers, strict=True)]
 
 
 def score(args: argparse.Namespace) -> dict:
-    """{"tasks": {task: {"success", "cases", "subtasks", "numbers"}}, "controls": {control: {"as asked", "control"}}}"""
+    """"tasks": {task: {"success", "cases", "subtasks", "numbers"}}, "controls": {control: {"as asked", "control", "cases"}}."""
     answerer, tasks, chosen = Answerer(args), {}, {}
     for task in args.tasks or TASKS:
         began, samples = time.time(), cases(args.seed, task, args.cases)
-        chosen[task] = [(s, r) for s, r in zip(samples, measure(answerer, samples, samples), strict=True)]
+        chosen[task] = [(s, r) for s, r in zip(samples, measure(answerer(samples), samples), strict=True)]
         tasks[task] = summary(task, [result for _, result in chosen[task]], began)
     if not args.tasks:
         began = time.time()
-        tasks[PHOTOS] = summary(PHOTOS, measure(answerer, photo_cases(), photo_cases()), began)
+        photos = photo_cases()
+        tasks[PHOTOS] = summary(PHOTOS, measure(answerer(photos), photos), began)
     history = [r[1] for s, r in chosen.get(MULTI_TURN, []) if s.history]
     report = {"tasks": tasks, "history questions": share(history), "history cases": len(history), "controls": {}, "settings": {
         k: str(v) for k, v in vars(args).items() if k in ("seed", "steps", "guidance", "rescale", "ceiling")}}
     print(f"history questions        {report['history questions']:6.1%}")
     for name in () if args.ceiling or args.no_controls else CONTROLS:
-        report["controls"][name] = run_control(answerer, name, chosen, args.cases)
+        report["controls"][name] = run_control(answerer, CONTROLS[name], chosen, args.cases)
         found = report["controls"][name]
-        print(f"{name:24s} {found['control']:6.1%}  (as asked {found['as asked']:.1%})", flush=True)
+        print(f"{name:46s} {found['control']:6.1%} right  (as asked {found['as asked']:.1%}, {found['cases']} cases)"
+              + ("" if CONTROLS[name].passes(found) else "  beyond its limit"), flush=True)
+    if report["controls"]:
+        report["hiding"] = run_hiding(answerer, chosen)
+        print(f"hiding the named picture changes more than hiding the other in {report['hiding']['share']:.1%} of "
+              f"{report['hiding']['cases']} cases")
     return report
 
 
-def run_control(answerer, name: str, chosen: dict, count: int) -> dict[str, float]:
-    pairs = [(s, r, turns) for task, found in chosen.items() if task != ANALYSIS or name != "images swapped"
-             for s, r in found[:max(8, count // 3)] if (turns := control(s, name))]
-    results = measure(answerer, [s for s, _, _ in pairs], [replace(s, turns=t) for s, _, t in pairs])
-    return {"as asked": share(r[1] for _, r, _ in pairs), "control": share(r[1] for r in results), "cases": len(pairs)}
+def run_control(answerer, control: Control, chosen: dict, count: int) -> dict[str, float]:
+    """chosen: {task: [(sample, its result as asked)]}."""
+    pairs = [(asked, result) for found in chosen.values()
+             for sample, result in found[:max(8, round(count * control.share))] if (asked := control.ask(sample))]
+    asked = [sample for sample, _ in pairs]
+    results = measure(answerer(asked, control.one_name), asked)
+    return {"as asked": share(r[1] for _, r in pairs), "control": share(r[1] for r in results), "cases": len(pairs)}
+
+
+def run_hiding(answerer, chosen: dict) -> dict[str, float]:
+    """Of two pictures, of which the last instruction names one: does hiding that one change the answer more?"""
+    samples = [s for found in chosen.values() for s, _ in found
+               if s.renamed and not s.renamed.back and len(s.turns[-1].pictures) == 2
+               and len(names.named(s.turns[-1].instruction)) == 1][:HIDDEN]
+    first = [len(s.pictures) - 2 for s in samples]
+    named = [i + min(names.named(s.turns[-1].instruction)) for s, i in zip(samples, first, strict=True)]
+    other = [2 * i + 1 - n for i, n in zip(first, named, strict=True)]
+    plain, without_named, without_other = (answerer(samples, hidden=hidden) for hidden in (None, named, other))
+    more = [float((p - n).abs().mean() > (p - o).abs().mean())
+            for p, n, o in zip(plain, without_named, without_other, strict=True)]
+    return {"share": share(more), "cases": len(samples)}
 
 
 def table(report: dict) -> str:
@@ -155,9 +252,11 @@ def table(report: dict) -> str:
             f"{report['history questions']:.0%} |", "",
             "Held-out photographs: seven maps of each of five. The depth guess that the model learned was chosen with these "
             "five in view.", "",
-            "| control: the same cases … | cases | as asked | taken away |", "|---|---:|---:|---:|",
+            "| control: the same cases … | cases | as asked | then |", "|---|---:|---:|---:|",
             *(f"| {name} | {found['cases']} | {found['as asked']:.0%} | {found['control']:.0%} |"
-              for name, found in report["controls"].items())]
+              for name, found in report["controls"].items()), "",
+            f"Of two pictures of which an instruction names one, hiding the named one changes the answer more than hiding the "
+            f"other in {report['hiding']['share']:.0%} of {report['hiding']['cases']} cases."]
     return "\n".join(rows) + "\n"
 
 
@@ -203,6 +302,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--ceiling", action="store_true", help="score the exact answers, passed through the autoencoder")
     p.add_argument("--no-controls", action="store_true")
+    p.add_argument("--weights", type=Path, default=tiny.WEIGHTS, help="folder of the weights (default: those that ship)")
     p.add_argument("--tokenizer", type=Path, help="tokenizer.json of T5 (default: the one in COMFYUI_PATH)")
     p.add_argument("--out", type=Path, help="file for the report as JSON")
     p.add_argument("--publish", action="store_true", help="save the report beside the weights and its table in the README")

@@ -19,11 +19,12 @@ from ..world.scenes import SIZE, Picture, image_of
 from ..world.tasks import Region, Sample, generate
 from ..world.tasks.base import ANALYSIS, CONTROL, ELEMENT, GENERATION, LAYER, MULTI_TURN, REFERENCE, REPAINTING, SEMANTIC
 from ..world.tasks.batch import mask_of
+from ..world.tasks.names import named
 
 CASES: dict[str, tuple[str, str, int]] = {  # title: (task, subtask, seed)
-    "ACE Talk to your pictures": (MULTI_TURN, "put back", 4), "ACE What the model sees": (REFERENCE, "shape and colour", 2),
-    "ACE Start here": (SEMANTIC, "colour", 3), "ACE Text to image": (GENERATION, "text to image", 5),
-    "ACE Edit": (SEMANTIC, "background", 8), "ACE Edit at full size": (SEMANTIC, "colour", 9),
+    "ACE Talk to your pictures": (MULTI_TURN, "put back", 4), "ACE What the model sees": (REFERENCE, "shape and color", 2),
+    "ACE Start here": (SEMANTIC, "color", 3), "ACE Text to image": (GENERATION, "text to image", 5),
+    "ACE Edit": (SEMANTIC, "background", 8), "ACE Edit at full size": (SEMANTIC, "color", 9),
     "ACE Mask from words": (ELEMENT, "remove object", 6), "ACE Face edit": (SEMANTIC, "expression", 2),
     "ACE Style from a picture": (SEMANTIC, "style of a picture", 3), "ACE Analysis": (ANALYSIS, "depth", 2),
     "ACE Controllable generation": (CONTROL, "from edge", 4), "ACE Add or replace an object": (ELEMENT, "add object", 4),
@@ -31,12 +32,12 @@ CASES: dict[str, tuple[str, str, int]] = {  # title: (task, subtask, seed)
     "ACE Inpaint": (REPAINTING, "inpainting", 21), "ACE Outpaint": (REPAINTING, "outpainting", 3),
     "ACE Detail of a large photograph": (REPAINTING, "inpainting", 31), "ACE Fuse layers": (LAYER, "fuse layers", 2),
     "ACE Reference": (REFERENCE, "multi-reference", 3), "ACE Try-on": (REFERENCE, "try-on", 2),
-    "ACE Conversation": (MULTI_TURN, "colour of earlier", 5), "ACE Step by step": (ELEMENT, "remove object", 4),
+    "ACE Conversation": (MULTI_TURN, "color of earlier", 5), "ACE Step by step": (ELEMENT, "remove object", 4),
     "ACE Refine with FLUX": (CONTROL, "deblur", 3),
     "ACE++ Portrait": (REFERENCE, "face", 2), "ACE++ Portrait with Redux": (REFERENCE, "face", 9),
     "ACE++ Reference with the FFT": (LAYER, "fuse layers", 11), "ACE++ Subject": (REFERENCE, "subject in a setting", 3),
     "ACE++ Place an object": (LAYER, "fuse layers", 7), "ACE++ Try-on": (REFERENCE, "try-on", 4),
-    "ACE++ Face swap": (REFERENCE, "face", 6), "ACE++ Local edit": (SEMANTIC, "colour", 7),
+    "ACE++ Face swap": (REFERENCE, "face", 6), "ACE++ Local edit": (SEMANTIC, "color", 7),
     "ACE++ Upscale": (CONTROL, "deblur", 9), "ACE++ Follow contours": (CONTROL, "from contour", 5),
 }
 SIDE, LARGE, EDGE = 480, 264, 10  # pixels of the whole, of a picture, of the margin
@@ -83,7 +84,14 @@ def case(title: str) -> Sample:
         raise KeyError(f"{title} has no thumbnail: add its toy case to CASES in demo/page/thumbnails.py")
     task, subtask, seed = CASES[title]
     cases = (generate(Random(number), task, subtask) for number in range(seed, seed + 500))  # some subtasks always relight
-    return next(one for one in cases if all(p.scene and p.scene.light == "day" for p in (*one.pictures, one.target)))
+    return next(one for one in cases if as_in_a_template(one)
+                and all(p.scene and p.scene.light == "day" for p in (*one.pictures, one.target)))
+
+
+def as_in_a_template(sample: Sample) -> bool:
+    """The picture that is edited comes first, and none goes unnamed."""
+    return all(turn.edited == 0 and (len(turn.pictures) < 2 or len(named(turn.instruction)) == len(turn.pictures))
+               for turn in sample.turns)
 
 
 def main(folder: Path = ROOT / "workflows") -> int:

@@ -20,7 +20,7 @@ from ..world.scenes import SIZE, Figure, Picture, Scene, Thing, image_of, render
 from ..world.scenes.world import Face
 from ..world.tasks import Region, Sample, Turn
 from ..world.tasks.batch import mask_of
-from ..world.tasks.editing import EXPRESSIONS, express, recolour
+from ..world.tasks.editing import EXPRESSIONS, express, recolor
 from .thumbnails import case
 
 FILES = {DIT.name: DEMO_DIT, T5.name: DEMO_T5, VAE.name: DEMO_VAE}
@@ -89,14 +89,14 @@ def steps(first: Scene, *turns: tuple[str, str, Picture | Scene], conversation: 
 
 
 def start_here() -> Toy:
-    return steps(TOY, ("semantic editing", "make the red star in {image} purple", TOY.change(0, colour="purple")),
-                 ("multi-turn", "give the star in {image} the colour it had in {previous.image}", TOY),
+    return steps(TOY, ("semantic editing", "make the red star in {image} purple", TOY.change(0, color="purple")),
+                 ("multi-turn", "give the star in {image} the color it had in {previous.image}", TOY),
                  conversation=True)
 
 
 def talk() -> Toy:
     """The record that the template holds: its picture is TOY."""
-    return steps(TOY, ("semantic editing", "make the red star in {image} purple", TOY.change(0, colour="purple")))
+    return steps(TOY, ("semantic editing", "make the red star in {image} purple", TOY.change(0, color="purple")))
 
 
 def analysis() -> Toy:
@@ -112,10 +112,10 @@ def controllable() -> Toy:
 
 def conversation() -> Toy:
     """Three turns, of which the workflow saves the first and the last."""
-    purple = TOY.change(0, colour="purple")
+    purple = TOY.change(0, color="purple")
     made = steps(TOY, ("semantic editing", "make the red star in {image} purple", purple),
                  ("multi-turn", "show {image} at night", purple.but(light="night")),
-                 ("multi-turn", "{image} with the colours of {previous2.image}", TOY.but(light="night")),
+                 ("multi-turn", "{image} with the colors of {previous2.image}", TOY.but(light="night")),
                  conversation=True)
     return replace(made, steps=made.steps[::2])
 
@@ -128,13 +128,13 @@ def face_edit() -> Toy:
 
 def general_edit() -> Toy:
     before = Scene("sea", "day", (Thing("heart", "red", "plain", "big", "bottom"), REST))
-    after, text = recolour(before, Random(2))
+    after, text = recolor(before, Random(2))
     return steps(before, ("semantic editing", text, after))
 
 
 def detail() -> Toy:
     """Four scenes side by side as one large picture; one of them is edited."""
-    scenes = [Scene(place, "day", (Thing(shape, colour, "plain", "big", "bottom"),)) for place, shape, colour in (
+    scenes = [Scene(place, "day", (Thing(shape, color, "plain", "big", "bottom"),)) for place, shape, color in (
         ("room", "circle", "red"), ("sea", "star", "green"), ("street", "cross", "yellow"), ("beach", "square", "blue"))]
     corners = [(0, 0), (SIZE, 0), (0, SIZE), (SIZE, SIZE)]
     large, hole = Image.new("RGB", (2 * SIZE, 2 * SIZE)), (SIZE, 0, 2 * SIZE, SIZE)
@@ -142,7 +142,7 @@ def detail() -> Toy:
         large.paste(to_image(pixels), corner)
     text = "make the star in {image} purple"
     return Toy(((large, Region(hole)),), (text,), (asked("semantic editing", text, [scenes[1]],
-                                                         scenes[1].change(0, colour="purple")),),
+                                                         scenes[1].change(0, color="purple")),),
                {"ACEEditorCropAroundMask": {"margin": 0.0, "min_size": SIZE},
                 "ACEEditorKeepUntouched": {"feather": 0, "grow": 0}}, window=hole)
 

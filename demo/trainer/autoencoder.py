@@ -103,9 +103,9 @@ class Autoencoder(nn.Module):
 
 @torch.no_grad()
 def start_from_mosaic(model: Autoencoder) -> None:
-    """Initial weights: three latent channels hold the mean colour of their 8 × 8 pixels and the decoder shows it.
+    """Initial weights: three latent channels hold the mean color of their 8 × 8 pixels and the decoder shows it.
 
-    Training from there learns the detail only, in a tenth of the steps that random weights need to find colours.
+    Training from there learns the detail only, in a tenth of the steps that random weights need to find colors.
     """
     for half in (model.taesd_encoder, model.taesd_decoder):
         convs = [m for m in half if isinstance(m, nn.Conv2d)]

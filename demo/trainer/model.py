@@ -30,15 +30,17 @@ TEXT_FILE = f"text_encoders/{DEMO_T5}"
 class Batch:
     """Samples with the same number of images N; latents scaled to unit variance.
 
-    latents (N + 1, B, 4, h, w) with the clean target first · masks (N + 1, B, 1, h, w) · texts: N + 1 lists of B.
+    latents (N + 1, B, 4, h, w) with the clean target first · masks (N + 1, B, 1, h, w) · texts: N + 1 lists of B ·
+    names (N + 1, B): which of the ten image names each frame has.
     """
 
     latents: Tensor
     masks: Tensor
     texts: list[list[str]]
+    names: Tensor
 
     def to(self, device: torch.device | str) -> "Batch":
-        return Batch(self.latents.to(device), self.masks.to(device), self.texts)
+        return Batch(self.latents.to(device), self.masks.to(device), self.texts, self.names.to(device))
 
 
 class PaddedText:
@@ -83,17 +85,29 @@ class TinyACE(nn.Module):
         self.seen[ids] = True
         return self.t5(input_ids=ids, attention_mask=valid.long()).last_hidden_state * valid[..., None]
 
-    def prepare(self, texts: list[list[str]]) -> tuple[list[Tensor], Tensor, list[Tensor]]:
-        """Per frame a list of B texts → projected texts, names and valid masks for `eps`."""
+    def indicators(self) -> Tensor:
+        """(10, text width): what the network adds to a frame that has this name."""
+        return self.features(self.identifiers, self.identifiers_valid)[:, 0]
+
+    def alike(self) -> Tensor:
+        """How far the names are from being half their own length apart, 0 if all are.
+
+        Without it the encoder gives all ten the same state, and then nothing can ever tell the pictures apart by name.
+        """
+        names = self.indicators().float()
+        apart, wanted = torch.pdist(names), 0.5 * names.norm(dim=1).mean().detach()
+        return ((wanted - apart).clamp(min=0) / wanted).mean()
+
+    def prepare(self, texts: list[list[str]], frame_names: Tensor) -> tuple[list[Tensor], Tensor, list[Tensor]]:
+        """Per frame a list of B texts, and the frames' names (N + 1, B) → projected texts, names and valid masks for `eps`."""
         unique = sorted({t for frame in texts for t in frame})
         index = {t: i for i, t in enumerate(unique)}
         device = self.identifiers.device
         ids, valid = (x.to(device) for x in self.tokenizer.batch(unique))
         features = self.features(ids, valid)
         rows = [torch.tensor([index[t] for t in frame], device=device) for frame in texts]
-        indicators = self.features(self.identifiers, self.identifiers_valid)[:, 0]
-        projected, names = self.dit.project_text([features[r] for r in rows],
-                                                 indicators.expand(len(rows[0]), -1, -1))
+        in_order = torch.cat([frame_names[1:], frame_names[:1]])  # project_text takes the target's last
+        projected, names = self.dit.project_text([features[r] for r in rows], self.indicators()[in_order.T])
         return projected, names, [valid[r] for r in rows]
 
     def eps(self, noisy: Tensor, timestep: Tensor, batch: Batch, prepared) -> Tensor:

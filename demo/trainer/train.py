@@ -32,6 +32,7 @@ LONG = 72  # letters: longer texts are batched apart
 CEILING = 400.0  # of the loss's weight on noisy steps
 DECIDING = 550, 900  # timesteps at which a picture's content is decided, for later ones see it through the noise, and …
 DECIDING_SHARE = 0.65  # … how many of the timesteps are drawn from them
+APART = 0.05  # weight of the term that keeps the image names apart
 CHANGED = 4.0  # weight of the cells that an edit changes against those it keeps
 
 
@@ -40,7 +41,7 @@ class Bank:
 
     def __init__(self, vae, capacity: int, device: str, fast: bool):
         self.vae, self.capacity, self.device, self.fast = vae, capacity, device, fast
-        self.ring: list[tuple[Tensor, Tensor, list[str], list[str]]] = []
+        self.ring: list[tuple[Tensor, Tensor, list[str], list[str], tuple[int, ...]]] = []
         self.oldest = 0
 
     def __len__(self) -> int:
@@ -64,7 +65,7 @@ class Bank:
 
     def add(self, chunk: list[Frames]) -> None:
         for frames, latents in zip(chunk, self.encode([f.images for f in chunk]), strict=True):
-            sample = latents, frames.masks, frames.texts, frames.negatives
+            sample = latents, frames.masks, frames.texts, frames.negatives, frames.names
             if len(self.ring) < self.capacity:
                 self.ring.append(sample)
             else:
@@ -82,9 +83,10 @@ class Bank:
         while len(group) < count:
             sample = self[rng.randrange(len(self))]
             if self.kind(sample) == wanted:
-                group.append((*sample[:2], sample[3] if rng.random() < DROP_TEXT else sample[2]))
+                group.append((*sample[:2], sample[3] if rng.random() < DROP_TEXT else sample[2], sample[4]))
         return tiny.Batch(torch.stack([s[0] for s in group], 1), torch.stack([s[1] for s in group], 1),
-                          [list(frame) for frame in zip(*(s[2] for s in group), strict=True)])
+                          [list(frame) for frame in zip(*(s[2] for s in group), strict=True)],
+                          torch.tensor([s[3] for s in group]).T)
 
     @staticmethod
     def kind(sample) -> tuple[int, int, bool]:
@@ -191,12 +193,12 @@ class Run:
         cells, loss = sum(b.latents[0].numel() for b in batches), 0.0
         with torch.autocast(self.args.device.split(":")[0], torch.bfloat16, enabled=not self.args.float32):
             for batch in (b.to(self.args.device) for b in batches):
-                prepared = self.model.prepare(batch.texts)
+                prepared = self.model.prepare(batch.texts, batch.names)
                 share = batch.latents[0].numel() / cells
                 timestep = timesteps(batch.latents.shape[1], generator)
                 loss = loss + share * training_loss(lambda x, t, b=batch, p=prepared: self.model.eps(x, t, b, p),
                                                     batch.latents[0], generator, timestep, weights(batch, timestep))
-        loss.backward()
+        (loss + APART * self.model.alike()).backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step(learning_rate(self.args, self.step))
         keep = min(self.args.average, (self.step + 1) / (self.step + 10))
@@ -212,7 +214,7 @@ def train(args: argparse.Namespace) -> list[float]:
     run = Run(args)
     vae = train_autoencoder.load(args.device)
     bank = Bank(vae, args.bank, args.device, not args.float32)
-    loader = iter(DataLoader(Chunks(args.seed, args.fresh, run.step), batch_size=None, num_workers=args.workers,
+    loader = iter(DataLoader(Chunks(args.seed, args.fresh, run.step, args.named), batch_size=None, num_workers=args.workers,
                              prefetch_factor=8 if args.workers else None))
     for _ in range(args.fill):
         bank.add(next(loader))
@@ -278,6 +280,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--float32", action="store_true", help="no bfloat16 autocast")
     p.add_argument("--compile", action="store_true")
     p.add_argument("--warm", action="store_true", help="start from the shipped weights with a new optimizer")
+    p.add_argument("--named", action="store_true", help="only samples in which a name decides: to begin with, for names are "
+                   "learned late or never among all the others")
     p.add_argument("--every", type=int, default=50, help="steps between progress lines")
     p.add_argument("--save-every", type=int, default=200)
     p.add_argument("--minutes", type=float, help="pause after so many minutes; run again to continue")

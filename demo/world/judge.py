@@ -1,6 +1,6 @@
 """Is a picture the right answer? By truth: it must be nearer to the exact answer than to every plausible wrong one.
 
-A scene's wrong answers differ from it in one attribute: another colour, shape, texture, size or spot of a thing, a thing
+A scene's wrong answers differ from it in one attribute: another color, shape, texture, size or spot of a thing, a thing
 missing, another place, light, face, pose or letter, and the pictures that went in. Each is compared only where it
 differs from the truth. Maps are judged by overlap, edge F1, correlation or PSNR.
 """
@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .scenes import Picture, Scene, render
-from .scenes.drawing import BONES, CLASS_COLOURS
+from .scenes.drawing import BONES, CLASS_COLORS
 from .scenes.views import STYLES
 from .scenes.world import (
     ARMS,
-    COLOURS,
+    COLORS,
     EXPRESSIONS,
     GAZES,
     HAIR,
@@ -36,13 +36,14 @@ from .scenes.world import (
 from .tasks import Sample
 
 DIFFERS = 0.08  # of a channel's range: where two pictures are told apart
+FEWEST = 48  # pixels: what differs from the truth in fewer, nobody could call wrong
 LOWEST_PSNR = 16.0  # dB against the truth, whatever else holds
 KEPT_PSNR = 20.0  # dB where the edit must change nothing
 LETTER_TRIALS = 5  # wrong letters tried per letter
 
 
 def wrong_outlines(scene: Scene, rng: Random) -> list[Scene]:
-    """Scenes with one part missing, misplaced or of another shape: what still shows in a style that takes colours away."""
+    """Scenes with one part missing, misplaced or of another shape: what still shows in a style that takes colors away."""
     out = [scene.but(**{part: None}) for part in ("face", "figure", "sign") if getattr(scene, part)]
     for i, thing in enumerate(scene.things):
         out += [scene.change(i, shape=s) for s in SHAPES if s != thing.shape]
@@ -55,11 +56,11 @@ def wrong_scenes(scene: Scene, rng: Random) -> list[Scene]:
     out = wrong_outlines(scene, rng) + [scene.but(place=p) for p in PLACES if scene.place not in (p, STUDIO)]
     out += [scene.but(light=v) for v in LIGHTS if v != scene.light]
     for i, thing in enumerate(scene.things):
-        for field, values in (("colour", COLOURS), ("texture", TEXTURES), ("size", SIZES)):
+        for field, values in (("color", COLORS), ("texture", TEXTURES), ("size", SIZES)):
             out += [scene.change(i, **{field: v}) for v in values if v != getattr(thing, field)]
     parts = (("face", {"skin": range(len(SKINS)), "hair": HAIR, "expression": EXPRESSIONS, "gaze": GAZES,
                        "glasses": (False, True)}),
-             ("figure", {"skin": range(len(SKINS)), "shirt": COLOURS, "texture": TEXTURES, "arms": ARMS, "legs": LEGS}),
+             ("figure", {"skin": range(len(SKINS)), "shirt": COLORS, "texture": TEXTURES, "arms": ARMS, "legs": LEGS}),
              ("sign", {"ink": INKS}))
     for part, fields in parts:
         if (whole := getattr(scene, part)) is None:
@@ -87,7 +88,7 @@ def nearest(answer: Tensor, truth: Tensor, wrong: Tensor) -> bool:
     differs = ((wrong - truth).abs().amax(1, keepdim=True) > DIFFERS).float()
     to_truth = ((answer - truth).abs() * differs).flatten(1).sum(1)
     to_wrong = ((answer - wrong).abs() * differs).flatten(1).sum(1)
-    return bool(((to_truth < to_wrong) | (differs.flatten(1).sum(1) == 0)).all())
+    return bool(((to_truth < to_wrong) | (differs.flatten(1).sum(1) < FEWEST)).all())
 
 
 def judge(sample: Sample, answer: Tensor) -> tuple[bool, dict[str, float]]:
@@ -99,8 +100,8 @@ def judge(sample: Sample, answer: Tensor) -> tuple[bool, dict[str, float]]:
         return bool(value >= least and unlike(answer, truth, given)), {name: value}
     numbers = {"psnr": psnr(answer, truth)}
     right = numbers["psnr"] >= LOWEST_PSNR
-    if given and sample.pictures[-1].view == sample.target.view:
-        kept = untouched(truth, given[-1])
+    if sample.edited is not None and sample.edited.view == sample.target.view:
+        kept = untouched(truth, given[sample.pictures.index(sample.edited)])
         if kept.mean() > 0.2:
             error = (((answer - truth) ** 2) * kept).sum() / (3 * kept.sum())
             numbers["kept"] = float(-10 * error.clamp(min=1e-10).log10())
@@ -122,9 +123,9 @@ def untouched(truth: Tensor, given: Tensor) -> Tensor:
 
 
 def overlap(answer: Tensor, truth: Tensor, palette) -> float:
-    """Mean intersection over union of the palette's colours that are there, black included."""
-    colours = torch.tensor([(0, 0, 0), *palette], dtype=torch.float32) / 255
-    a, t = ((x[:, None] - colours.T[:, :, None, None]).square().sum(0).argmin(0) for x in (answer, truth))
+    """Mean intersection over union of the palette's colors that are there, black included."""
+    colors = torch.tensor([(0, 0, 0), *palette], dtype=torch.float32) / 255
+    a, t = ((x[:, None] - colors.T[:, :, None, None]).square().sum(0).argmin(0) for x in (answer, truth))
     ious = []
     for c in t.unique():
         if (t == c).sum() > 100:
@@ -160,7 +161,7 @@ def bones_overlap(answer: Tensor, truth: Tensor) -> float:
 
 
 def classes_overlap(answer: Tensor, truth: Tensor) -> float:
-    return overlap(answer, truth, CLASS_COLOURS.values())
+    return overlap(answer, truth, CLASS_COLORS.values())
 
 
 MEASURES = {"segmentation": ("IoU", classes_overlap, 0.7), "pose": ("IoU", bones_overlap, 0.5),

@@ -18,7 +18,7 @@ from tools.comfy_server import ComfyServer
 from tools.gallery.graph import ROOT
 
 TITLE = "ACE Talk to your pictures"
-BACK = "{image} with the colours of {previous2.image}"  # tests/server/test_conversation.py: it takes the history to answer this
+BACK = "{image} with the colors of {previous2.image}"  # tests/server/test_conversation.py: it takes the history to answer this
 RECORD = """() => app.graph._nodes.find(n => n.comfyClass === 'ACEEditorConversation')
     .widgets.find(w => w.name === 'record').value"""
 SHOW = "() => app.extensionManager.command.execute('Workspace.ToggleSidebarTab.ace-conversation')"

@@ -148,16 +148,16 @@ def test_another_model_replaces_nothing(server, base, asked):
         path.name: path.stat().st_mtime_ns for path in (base / FOLDER).iterdir() if path.name in files}
 
 
-@pytest.mark.parametrize("colour", ["red", "green"])
-def test_the_third_answer_is_right_and_only_the_history_tells_it(server, base, colour):
-    """The demo model, by its own judge. The pictures of the second and third turn are the same for both colours."""
-    first, purple = (toys.TOY.change(0, colour=each) for each in (colour, "purple"))
-    texts = (f"make the {colour} star in {{image}} purple", "show {image} at night",
-             "{image} with the colours of {previous2.image}")
+@pytest.mark.parametrize("color", ["red", "green"])
+def test_the_third_answer_is_right_and_only_the_history_tells_it(server, base, color):
+    """The demo model, by its own judge. The pictures of the second and third turn are the same for both colors."""
+    first, purple = (toys.TOY.change(0, color=each) for each in (color, "purple"))
+    texts = (f"make the {color} star in {{image}} purple", "show {image} at night",
+             "{image} with the colors of {previous2.image}")
     turns = []
     for i, (scene, text) in enumerate(zip((first, purple, purple.but(light="night")), texts, strict=True)):
-        image_of(Shown(scene)).save(base / f"input/{colour} {i}.png")
-        turns.append(Turn(f"t{i}", f"t{i - 1}" if i else None, text, (Picture(f"{colour} {i}.png", "input"),), seed=1,
+        image_of(Shown(scene)).save(base / f"input/{color} {i}.png")
+        turns.append(Turn(f"t{i}", f"t{i - 1}" if i else None, text, (Picture(f"{color} {i}.png", "input"),), seed=1,
                           settings=Settings(guidance=1.5, rescale=0.0)))
     demo = talk(Record(tuple(turns), "t2")) | graphs.loaders(DEMO_DIT, DEMO_T5, DEMO_VAE)
     answer = ask(server, demo)[0]["t2"]

@@ -23,8 +23,8 @@ from demo.trainer import model as tiny
 from demo.trainer import train, train_autoencoder
 from demo.world.judge import judge
 from demo.world.scenes import PHOTO_SIZE, SIZE, Picture, Scene, Thing, image_of, render, render_each, views
-from demo.world.scenes.drawing import CLASS_COLOURS
-from demo.world.scenes.world import COLOURS, PLACES
+from demo.world.scenes.drawing import CLASS_COLORS
+from demo.world.scenes.world import COLORS, PLACES
 from demo.world.tasks import MULTI_TURN, TASKS, Sample, Turn, generate, subtasks
 from demo.world.tasks.batch import frames_of, mask_of
 from tools.gallery.graph import ROOT
@@ -40,10 +40,10 @@ def pixels(picture: Picture) -> torch.Tensor:
 
 def test_a_scene_is_drawn_where_and_as_it_says():
     image = image_of(Picture(SCENE))
-    assert image.getpixel(SCENE.things[0].centre) == COLOURS["red"]
+    assert image.getpixel(SCENE.things[0].centre) == COLORS["red"]
     assert np.allclose(image.getpixel((5, 100)), PLACES["meadow"][1], atol=1)
     maps = image_of(Picture(SCENE, "segmentation"))
-    assert maps.getpixel(SCENE.things[0].centre) == CLASS_COLOURS["square"] and maps.getpixel((5, 100)) == (0, 0, 0)
+    assert maps.getpixel(SCENE.things[0].centre) == CLASS_COLORS["square"] and maps.getpixel((5, 100)) == (0, 0, 0)
     depth = image_of(Picture(SCENE, "depth"))
     assert depth.getpixel((64, 90))[0] > depth.getpixel((64, 60))[0], "near is brighter than the sky"
 
@@ -52,10 +52,10 @@ def test_the_layer_that_is_cut_out_is_hidden_by_nothing():
     """Every pixel of it in the picture is as in the layer."""
     for seed in range(40):
         sample = generate(Random(seed), "layer editing", "split object")
-        (thing,), place = sample.target.scene.things, sample.pictures[0].scene
+        (thing,), place = sample.target.scene.things, sample.edited.scene
         alone = place.but(things=(thing,))
         inside = pixels(Picture(alone, "segmentation")).amax(0) > 0.99
-        assert (pixels(sample.pictures[0]) - pixels(Picture(alone)))[:, inside].abs().max() < 0.02
+        assert (pixels(sample.edited) - pixels(Picture(alone)))[:, inside].abs().max() < 0.02
 
 
 @pytest.mark.parametrize(("view", "expected"), [
@@ -87,7 +87,7 @@ def test_multi_turn_questions_need_the_history():
     asked = [generate(Random(seed), MULTI_TURN) for seed in range(60)]
     assert sum(sample.history for sample in asked) > 40
     for sample in asked:
-        assert len(sample.turns) > 1 and not (sample.history and sample.turns[-1].pictures[-1] == sample.target)
+        assert len(sample.turns) > 1 and not (sample.history and sample.edited == sample.target)
 
 
 def write_huge_png(path: Path) -> None:
@@ -215,7 +215,7 @@ def test_files_are_small_and_say_how_they_were_made():
 def test_weighted_loss_is_the_error_of_the_clean_latent():
     """A predictor whose clean latent is off by 0.3 everywhere costs 0.3², at any noise below the ceiling."""
     clean = torch.randn(6, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    batch = tiny.Batch(clean[None], torch.ones(1, 6, 1, 8, 8), [[""] * 6])
+    batch = tiny.Batch(clean[None], torch.ones(1, 6, 1, 8, 8), [[""] * 6], torch.zeros(1, 6))
     timestep = torch.tensor([20, 200, 400, 500, 600, 700])
 
     def off(x, t):
@@ -229,8 +229,9 @@ def test_an_edit_weighs_four_times_where_it_changes_something():
     before, after = torch.zeros(1, 1, 4, 8, 8), torch.zeros(1, 1, 4, 8, 8)
     after[..., :4, :] = 1
     timestep = torch.tensor([500])
-    weight = train.weights(tiny.Batch(torch.cat([after, before]), torch.ones(2, 1, 1, 8, 8), [[""], [""]]), timestep)
-    alone = train.weights(tiny.Batch(after, torch.ones(1, 1, 1, 8, 8), [[""]]), timestep)
+    both = tiny.Batch(torch.cat([after, before]), torch.ones(2, 1, 1, 8, 8), [[""], [""]], torch.zeros(2, 1))
+    weight = train.weights(both, timestep)
+    alone = train.weights(tiny.Batch(after, torch.ones(1, 1, 1, 8, 8), [[""]], torch.zeros(1, 1)), timestep)
     assert torch.allclose(weight[0, 0, 0] / weight[0, 0, 7], torch.tensor(4.0)) and torch.allclose(weight.mean(), alone.mean())
 
 
@@ -275,8 +276,8 @@ def test_lines_grow_with_the_picture():
 
 def test_the_depth_guess_follows_its_cues():
     """Low in the picture is nearer than high; at one height red is nearer than blue, dark nearer than light."""
-    grey = views.apply("depth", torch.full((1, 3, 64, 64), 0.5), [0])[0, 0]
-    assert (grey.diff(dim=0) > 0).all() and grey.diff(dim=1).abs().max() < 1e-6
+    gray = views.apply("depth", torch.full((1, 3, 64, 64), 0.5), [0])[0, 0]
+    assert (gray.diff(dim=0) > 0).all() and gray.diff(dim=1).abs().max() < 1e-6
     for near, far in (((0.8, 0.1, 0.1), (0.1, 0.1, 0.8)), ((0.1, 0.1, 0.1), (0.7, 0.7, 0.7))):
         halves = torch.tensor([near, far]).T[None, :, None].repeat_interleave(64, 2).repeat_interleave(32, 3)
         row = views.apply("depth", halves, [0])[0, 0, 32]

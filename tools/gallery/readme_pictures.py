@@ -53,7 +53,7 @@ def panel(page: Page) -> Image.Image:
     page.open_template(TALK)
     tab.evaluate("() => app.extensionManager.command.execute('Workspace.ToggleSidebarTab.ace-conversation')")
     tab.locator(".ace-turn").get_by_text("Run", exact=True).click()
-    for number, text in enumerate(("show {image} at night", "{image} with the colours of {previous2.image}"), 1):
+    for number, text in enumerate(("show {image} at night", "{image} with the colors of {previous2.image}"), 1):
         tab.wait_for_function("n => document.querySelectorAll('.ace-turn.done').length === n", arg=number, timeout=120000)
         tab.locator(".ace-instruction").click()
         tab.keyboard.type(text)

@@ -1,11 +1,11 @@
-"""Scene → primitives, back to front, in the colours of a view: the picture itself, segmentation, depth or pose."""
+"""Scene → primitives, back to front, in the colors of a view: the picture itself, segmentation, depth or pose."""
 
 from .shapes import KINDS
-from .world import BACKDROP, COLOURS, LIGHTS, PLACES, SHAPES, SIGN_PLACES, SKINS, STUDIO, TEXTURES, Face, Figure, Scene, Sign
+from .world import BACKDROP, COLORS, LIGHTS, PLACES, SHAPES, SIGN_PLACES, SKINS, STUDIO, TEXTURES, Face, Figure, Scene, Sign
 
 HORIZON = 78  # pixels from the top
 KIND = {kind: i for i, kind in enumerate(KINDS)}
-CLASS_COLOURS = dict(zip((*SHAPES, "face", "figure", "sign"), (
+CLASS_COLORS = dict(zip((*SHAPES, "face", "figure", "sign"), (
     (255, 60, 60), (60, 255, 60), (60, 60, 255), (255, 255, 60), (255, 60, 255), (60, 255, 255),
     (255, 160, 90), (160, 90, 255), (255, 255, 255)), strict=True))
 BONES = ((255, 60, 60), (255, 200, 0), (60, 255, 60), (0, 200, 255), (160, 80, 255), (255, 80, 200))
@@ -19,28 +19,28 @@ STROKES = {
     "S": "20 00 02 22 24 04", "T": "00 20|10 14", "U": "00 04 24 20", "V": "00 14 20", "W": "00 04 12 24 20",
     "X": "00 24|20 04", "Y": "00 12 20|12 14", "Z": "00 20 04 24"}
 
-def primitive(kind: str, params, colour, texture: str = "plain", second=None) -> tuple[float, ...]:
-    """One row: kind, 5 parameters, colour (0…255), texture, second colour."""
+def primitive(kind: str, params, color, texture: str = "plain", second=None) -> tuple[float, ...]:
+    """One row: kind, 5 parameters, color (0…255), texture, second color."""
     params = (*params, *(0,) * (5 - len(params)))
-    return (KIND[kind], *params, *colour, TEXTURES.index(texture), *(second or colour))
+    return (KIND[kind], *params, *color, TEXTURES.index(texture), *(second or color))
 
 
-def second_colour(colour) -> tuple[float, ...]:
-    """What the stripes and dots of a textured thing have: much lighter, or mid-grey for white and black."""
-    if min(colour) > 200 or max(colour) < 60:
+def second_color(color) -> tuple[float, ...]:
+    """What the stripes and dots of a textured thing have: much lighter, or mid-gray for white and black."""
+    if min(color) > 200 or max(color) < 60:
         return (135, 135, 135)
-    return tuple(c + (255 - c) * 0.62 for c in colour)
+    return tuple(c + (255 - c) * 0.62 for c in color)
 
 
 def draw(scene: Scene, view: str = "picture") -> tuple[list[tuple[float, ...]], tuple, tuple]:
-    """Primitives back to front, the backdrop (colour at the top, horizon's, ground at the horizon, at the bottom), light."""
+    """Primitives back to front, the backdrop (color at the top, horizon's, ground at the horizon, at the bottom), light."""
     if view == "pose":
         return bones(scene.figure) if scene.figure else [], ((0, 0, 0),) * 4, LIGHTS["day"]
     rows: list[tuple[float, ...]] = []
     for thing in sorted(scene.things, key=lambda t: t.nearness):
         rows.append(_paint(view, thing.shape, depth_at(thing.centre[1] + thing.radius), primitive(
-            thing.shape, (*thing.centre, thing.radius), COLOURS[thing.colour], thing.texture,
-            second_colour(COLOURS[thing.colour]))))
+            thing.shape, (*thing.centre, thing.radius), COLORS[thing.color], thing.texture,
+            second_color(COLORS[thing.color]))))
     for part, bottom, made in (("face", 128, face(scene.face) if scene.face else ()),
                                ("figure", 120, figure(scene.figure) if scene.figure else ()),
                                ("sign", 128, sign(scene.sign) if scene.sign else ())):
@@ -51,12 +51,12 @@ def draw(scene: Scene, view: str = "picture") -> tuple[list[tuple[float, ...]], 
 def _paint(view: str, part: str, depth: float, row: tuple[float, ...]) -> tuple[float, ...]:
     if view == "picture":
         return row
-    colour = CLASS_COLOURS[part] if view == "segmentation" else (depth,) * 3
-    return (*row[:6], *colour, 0, *colour)
+    color = CLASS_COLORS[part] if view == "segmentation" else (depth,) * 3
+    return (*row[:6], *color, 0, *color)
 
 
 def depth_at(y: float) -> float:
-    """Grey of what stands at height y (0 top … 128 bottom): near is bright."""
+    """Gray of what stands at height y (0 top … 128 bottom): near is bright."""
     return 255 * (0.2 + 0.75 * min(y, 128) / 128)
 
 
@@ -73,7 +73,7 @@ def backdrop(scene: Scene, view: str) -> tuple:
 
 
 def face(f: Face) -> list[tuple[float, ...]]:
-    skin, hair, dark = SKINS[f.skin], COLOURS[f.hair], (60, 30, 30)
+    skin, hair, dark = SKINS[f.skin], COLORS[f.hair], (60, 30, 30)
     rows = [primitive("ellipse", (64, 58, 50, 54), hair), primitive("box", (64, 88, 50, 30), hair),
             primitive("box", (64, 118, 16, 14), skin), primitive("ellipse", (64, 72, 39, 45), skin)]
     shift = {"left": -6, "ahead": 0, "right": 6}[f.gaze]
@@ -99,8 +99,8 @@ def joints(f: Figure) -> dict[str, tuple[float, float]]:
 
 
 def figure(f: Figure) -> list[tuple[float, ...]]:
-    at, skin, shirt = joints(f), SKINS[f.skin], COLOURS[f.shirt]
-    second, trousers = second_colour(shirt), (70, 80, 110)
+    at, skin, shirt = joints(f), SKINS[f.skin], COLORS[f.shirt]
+    second, trousers = second_color(shirt), (70, 80, 110)
     torso = primitive("box", (64, 62, 18, 21), shirt, f.texture, second)
     if f.garment_only:
         sleeves = [primitive("capsule", (*a, *b, 9), shirt, f.texture, second)
@@ -126,5 +126,5 @@ def sign(s: Sign) -> list[tuple[float, ...]]:
         left, top = x0 + 6 + 24 * i + 5, SIGN_PLACES[s.place] - 12
         for line in STROKES[letter].split("|"):
             points = [(left + 7 * int(p[0]), top + 6 * int(p[1])) for p in line.split()]
-            rows += [primitive("capsule", (*a, *b, 2.6), COLOURS[s.ink]) for a, b in zip(points, points[1:], strict=False)]
+            rows += [primitive("capsule", (*a, *b, 2.6), COLORS[s.ink]) for a, b in zip(points, points[1:], strict=False)]
     return rows

@@ -26,7 +26,7 @@ def crops(which: Sequence[tuple[int, tuple[float, float, float]]], size: int) ->
     """(number, (left, top, mirrored) in [0, 1]) … → (n, 3, size, size): squares of 0.6 to 1 side.
 
     Numbers from 0 are training photographs, −1, −2, … those that were held out. Training photographs are few, so they come
-    in other colours and with pieces of each other in them: see `varied`.
+    in other colors and with pieces of each other in them: see `varied`.
     """
     return torch.stack([varied(index, crop, size) if index >= 0 else square(load("held_out")[-1 - index], crop, size, 0.6)
                         for index, crop in which])
@@ -42,7 +42,7 @@ def square(photo: Tensor, crop: tuple[float, float, float], size: int, least: fl
 
 
 def varied(index: int, crop: tuple[float, float, float], size: int) -> Tensor:
-    """A training photograph with up to two discs or half-planes of others in it, all in changed colours; `crop` decides."""
+    """A training photograph with up to two discs or half-planes of others in it, all in changed colors; `crop` decides."""
     rng = Random(f"{index} {crop}")
     y, x = torch.meshgrid(*[torch.linspace(0, 1, size)] * 2, indexing="ij")
     out = changed(rng, square(load()[index], crop, size, 0.5))

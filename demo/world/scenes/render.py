@@ -92,15 +92,15 @@ def paint(scenes: Sequence[tuple[Scene, str]], device: torch.device | str) -> Te
         owner, layer = torch.tensor(owners, device=device), torch.tensor(layers, device=device)
         for k in range(int(max(layers)) + 1):
             for which in (layer == k).nonzero()[:, 0].split(CHUNK):
-                alpha, colour = coverage(table[which], x, y), texture(table[which], x, y)
+                alpha, color = coverage(table[which], x, y), texture(table[which], x, y)
                 behind = out[owner[which]]
-                out[owner[which]] = torch.lerp(behind, colour, alpha[:, None])
+                out[owner[which]] = torch.lerp(behind, color, alpha[:, None])
     light = torch.tensor(lights, device=device)[:, :, None, None]
     return (out * light / 255).clamp(0, 1)
 
 
 def ground(backdrops: Tensor, y: Tensor) -> Tensor:
-    """(n, 4, 3) colours at the top, above and below the horizon, at the bottom → (n, 3, 128, 128)."""
+    """(n, 4, 3) colors at the top, above and below the horizon, at the bottom → (n, 3, 128, 128)."""
     top, above, below, bottom = (c[:, :, None, None] for c in backdrops.unbind(1))
     y = y.reshape(1, 1, SIZE, 1)
     upper = torch.lerp(top, above, (y / HORIZON).clamp(0, 1))
@@ -118,7 +118,7 @@ def coverage(rows: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def texture(rows: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """(n, 13) primitives → their colours (n, 3, 128, 128), or (n, 3, 1, 1) if all are plain."""
+    """(n, 13) primitives → their colors (n, 3, 128, 128), or (n, 3, 1, 1) if all are plain."""
     first, second = rows[:, 6:9, None, None], rows[:, 10:13, None, None]
     kind = rows[:, 9, None, None]
     if not (kind > 0).any():

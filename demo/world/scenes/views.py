@@ -50,7 +50,7 @@ def blur(x: Tensor) -> Tensor:
 
 
 def gradient(x: Tensor) -> Tensor:
-    """Largest colour step per pixel, (n, 1, H, W)."""
+    """Largest color step per pixel, (n, 1, H, W)."""
     x = F.pad(x, (1, 1, 1, 1), mode="replicate")
     dx, dy = x[:, :, 1:-1, 2:] - x[:, :, 1:-1, :-2], x[:, :, 2:, 1:-1] - x[:, :, :-2, 1:-1]
     return torch.hypot(dx, dy).amax(1, keepdim=True)
@@ -63,12 +63,12 @@ def steps(x: Tensor, sigma: float) -> Tensor:
 
 
 def lines(x: Tensor) -> Tensor:
-    """Colour steps, (n, 1, H, W)."""
+    """Color steps, (n, 1, H, W)."""
     return ((steps(x, 1.0) - 0.06) * 5).clamp(0, 1)
 
 
 def edge(x: Tensor) -> Tensor:
-    """Colour steps, white on black."""
+    """Color steps, white on black."""
     return lines(x).expand(-1, 3, -1, -1)
 
 
@@ -114,14 +114,14 @@ def sketch(x: Tensor) -> Tensor:
 
 
 def blueprint(x: Tensor) -> Tensor:
-    paper = x.new_tensor((0.1, 0.22, 0.6)).reshape(1, 3, 1, 1)
-    return torch.lerp(paper.expand_as(x), torch.ones_like(x), lines(x))
+    """Gray levels from deep blue to white, as the process that blueprints were made by renders them."""
+    dark, light = (x.new_tensor(c).reshape(1, 3, 1, 1) for c in ((0.04, 0.1, 0.4), (0.9, 0.95, 1.0)))
+    return dark + luma(x) * (light - dark)
 
 
 def infrared(x: Tensor) -> Tensor:
-    """Grey levels from deep violet over red to yellow."""
-    g = luma(x)
-    return torch.cat([(g * 1.6).clamp(0, 1), (g * 2 - 0.9).clamp(0, 1), (0.45 - (g - 0.25).abs()).clamp(0, 1)], 1)
+    """False colors, as on infrared film: red shows as green, green as blue; blue takes the place of what no eye sees."""
+    return x[:, [2, 0, 1]]
 
 
 _VIEWS = {f.__name__: f for f in (grayscale, mosaic, blur, edge, scribble, contour, depth, sepia, inverted, sketch,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from random import Random
 
-COLOURS = {"red": (220, 40, 40), "green": (25, 140, 55), "blue": (40, 80, 225), "yellow": (250, 220, 40),
+COLORS = {"red": (220, 40, 40), "green": (25, 140, 55), "blue": (40, 80, 225), "yellow": (250, 220, 40),
            "purple": (140, 50, 170), "orange": (245, 130, 30), "white": (250, 250, 250), "black": (25, 25, 25)}
 SHAPES = ("circle", "square", "triangle", "star", "heart", "cross")
 TEXTURES = ("plain", "striped", "dotted")
@@ -13,7 +13,7 @@ SPOTS = {"top left": (32, 32), "top": (64, 32), "top right": (96, 32),  # corner
 PLACES = {"room": ((226, 204, 178), (150, 108, 78)), "meadow": ((172, 216, 246), (138, 196, 112)),
           "beach": ((190, 232, 238), (226, 206, 152)), "sea": ((186, 200, 222), (70, 132, 172)),
           "street": ((204, 200, 206), (108, 108, 116))}  # (above, below) the horizon
-STUDIO = "studio"  # a plain grey backdrop: layers and garments lie on it
+STUDIO = "studio"  # a plain gray backdrop: layers and garments lie on it
 BACKDROP = (128, 128, 128)
 LIGHTS = {"day": (1.0, 1.0, 1.0), "night": (0.52, 0.55, 0.8)}
 
@@ -33,7 +33,7 @@ class Thing:
     """One object."""
 
     shape: str
-    colour: str
+    color: str
     texture: str = "plain"
     size: str = "big"
     spot: str = "bottom"
@@ -119,10 +119,10 @@ class Scene:
 
 
 def random_thing(rng: Random, taken: tuple[Thing, ...] = (), rows: tuple[str, ...] = ("top", "bottom"), **fixed) -> Thing:
-    """A thing that shares shape, colour and spot with none of `taken`."""
+    """A thing that shares shape, color and spot with none of `taken`."""
     spots = [s for s in SPOTS if s.split()[0] in rows and s not in {t.spot for t in taken}]
     values = {"shape": rng.choice([s for s in SHAPES if s not in {t.shape for t in taken}]),
-              "colour": rng.choice([c for c in COLOURS if c not in {t.colour for t in taken}]),
+              "color": rng.choice([c for c in COLORS if c not in {t.color for t in taken}]),
               "texture": rng.choice(("plain", "plain", "striped", "dotted", "dotted")), "size": rng.choice(tuple(SIZES)),
               "spot": rng.choice(spots)}
     thing = Thing(**{**values, **fixed})
@@ -134,7 +134,7 @@ def random_face(rng: Random) -> Face:
 
 
 def random_figure(rng: Random) -> Figure:
-    return Figure(rng.randrange(3), rng.choice(tuple(COLOURS)), rng.choice(TEXTURES), rng.choice(ARMS), rng.choice(LEGS))
+    return Figure(rng.randrange(3), rng.choice(tuple(COLORS)), rng.choice(TEXTURES), rng.choice(ARMS), rng.choice(LEGS))
 
 
 def random_sign(rng: Random, place: str | None = None) -> Sign:

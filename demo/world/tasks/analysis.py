@@ -5,9 +5,10 @@ from random import Random
 
 from ..scenes import Picture, Scene, photographs, random_scene
 from . import words
-from .base import ANALYSIS, CONTROL, GENERATION, Turn, subtask
+from .base import ANALYSIS, CONTROL, GENERATION, Turn, Twin, subtask
+from .names import like
 
-MAP_WORDS = {"segmentation": ("segmentation [map|]", "segments", "colour-coded segmentation", "segmentation"),
+MAP_WORDS = {"segmentation": ("segmentation [map|]", "segments", "color-coded segmentation", "segmentation"),
              "depth": ("depth [map|]", "distances as a depth map", "depth map"),
              "pose": ("pose [map|]", "skeleton", "body pose"),
              "scribble": ("scribble", "doodle"),
@@ -18,6 +19,9 @@ MAP_WORDS = {"segmentation": ("segmentation [map|]", "segments", "colour-coded s
              "grayscale": ("grayscale version", "gray version", "black and white version", "grayscale version")}
 OF_PHOTOS = ("depth", "scribble", "contour", "edge", "mosaic", "blur", "grayscale")
 PHOTO_SHARE = 0.7
+
+
+STARTERS = {"edge": "edges"}  # views that the pack's phrasings call something else
 
 
 def random_photo(rng: Random) -> Picture | None:
@@ -45,8 +49,11 @@ def analyse(view: str, rng: Random):
     name = words.say(rng, *MAP_WORDS[view])
     text = words.say(rng, "<map> of {image}", "[show|draw|give me|make] the <map> of {image}", "the <map> of {image}, please",
                      "[extract|compute|get] the <map> [from|of] {image}", "turn {image} into its <map>",
-                     "{image} what is its <map>?", "{image} <map>", map=name)
-    return Turn(text, (source,)), replace(source, view=view)
+                     "{image} what is its <map>?", "{image} <map>", *words.starters("Analysis", STARTERS.get(view, view)),
+                     map=name)
+    other = like(rng, source)
+    twin = Twin(other, replace(other, view=view)) if not photo else None
+    return Turn(text, (source,)), replace(source, view=view), twin
 
 
 def control(view: str, rng: Random):
@@ -55,19 +62,25 @@ def control(view: str, rng: Random):
     name = words.say(rng, *MAP_WORDS[view])
     text = words.say(rng, '[make|paint|generate|draw] a picture from the <map> {image}: <caption>',
                      'from the <map> {image} [make|generate] "<caption>"', '{image} is a <map>. Show <caption>',
-                     "follow the <map> {image} and [paint|draw] <caption>", map=name, caption=words.caption(rng, scene))
+                     "follow the <map> {image} and [paint|draw] <caption>",
+                     *described(f"from {STARTERS.get(view, view)}"), map=name, caption=words.caption(rng, scene))
     return Turn(text, (Picture(scene, view),)), Picture(scene)
 
 
-def restore(view: str, templates: tuple[str, ...], rng: Random):
-    """The picture behind a blurred, noisy or grey one; of photographs too, then without a caption."""
+def described(name: str) -> tuple[str, ...]:
+    return words.starters("Controllable generation", name, what="<caption>")
+
+
+def restore(name: str, view: str, templates: tuple[str, ...], rng: Random):
+    """The picture behind a blurred, noisy or gray one; of photographs too, then without a caption."""
     photo = random_photo(rng)
     if photo:
         text = words.say(rng, *templates)
         source = replace(photo, view=view, seed=rng.getrandbits(31))
         return Turn(text, (source,)), photo
     scene = random_scene(rng)
-    text = words.say(rng, *templates) + words.say(rng, ": <caption>", caption=words.caption(rng, scene))
+    text = words.say(rng, *(f"{t}: <caption>" for t in templates), *(t for t in described(name) if "<caption>" in t),
+                     caption=words.caption(rng, scene))
     return Turn(text, (Picture(scene, view, rng.getrandbits(31)),)), Picture(scene)
 
 
@@ -76,9 +89,9 @@ for _view in MAP_WORDS:
 for _view in ("segmentation", "depth", "pose", "scribble", "contour", "edge", "mosaic"):
     subtask(CONTROL, f"from {_view}")(lambda rng, view=_view: control(view, rng))
 for _name, _view, _templates in (
-        ("colourise", "grayscale", ("[colourise|colour] {image}", "[add|give] [colours|colour] to {image}",
-                                    "turn gray {image} into colour")),
+        ("colorize", "grayscale", ("[colorize|color] {image}", "[add|give] [colors|color] to {image}",
+                                    "turn gray {image} into color")),
         ("deblur", "blur", ("deblur {image}", "[sharpen|make sharp] {image}", "remove the blur [from|in] {image}")),
         ("denoise", "noisy", ("denoise {image}", "[remove|take away] the noise [from|in] {image}",
                               "clean up the noisy {image}"))):
-    subtask(CONTROL, _name)(lambda rng, view=_view, templates=_templates: restore(view, templates, rng))
+    subtask(CONTROL, _name)(lambda rng, name=_name, view=_view, templates=_templates: restore(name, view, templates, rng))

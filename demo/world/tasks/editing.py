@@ -1,4 +1,4 @@
-"""Semantic editing (faces, colours, places, light, pose, style) and element editing (things and text).
+"""Semantic editing (faces, colors, places, light, pose, style) and element editing (things and text).
 
 Every edit is a function scene, rng → (new scene, instruction), so that chains of turns can use the same ones.
 """
@@ -11,7 +11,7 @@ from ..scenes import Picture, Scene, random_scene
 from ..scenes.views import STYLES
 from ..scenes.world import (
     ARMS,
-    COLOURS,
+    COLORS,
     EXPRESSIONS,
     GAZES,
     HAIR,
@@ -24,7 +24,8 @@ from ..scenes.world import (
     random_thing,
 )
 from . import words
-from .base import ELEMENT, SEMANTIC, Region, Turn, subtask
+from .base import ELEMENT, SEMANTIC, Region, Turn, Twin, subtask
+from .names import twin_of
 
 Edit = Callable[[Scene, Random], tuple[Scene, str]]
 
@@ -33,27 +34,29 @@ def other(rng: Random, values, *not_these):
     return rng.choice([v for v in values if v not in not_these])
 
 
-def recolour(scene: Scene, rng: Random):
+def recolor(scene: Scene, rng: Random):
     i = rng.randrange(len(scene.things))
-    colour = other(rng, COLOURS, *(t.colour for t in scene.things))
-    return scene.change(i, colour=colour), words.say(
-        rng, "[make|paint|turn|colour] <it> <colour> in {image}", "change the colour of <it> in {image} to <colour>",
-        "{image} <it> should be <colour>", "<it> in {image} becomes <colour>", it=words.the(rng, scene.things[i]),
-        colour=colour)
+    color = other(rng, COLORS, *(t.color for t in scene.things))
+    return scene.change(i, color=color), words.say(
+        rng, "[make|paint|turn|color] <it> <color> in {image}", "change the color of <it> in {image} to <color>",
+        "{image} <it> should be <color>", "<it> in {image} becomes <color>",
+        *words.starters("Semantic editing", "color", what="<it>", how="<color>"), it=words.the(rng, scene.things[i]),
+        color=color)
 
 
 def move_to_place(scene: Scene, rng: Random):
     place = other(rng, PLACES, scene.place)
     return scene.but(place=place), words.say(
         rng, "change the background of {image}: <place>", "put everything in {image} <place>", "{image}, but <place>",
-        "[let|make] the scene of {image} [be|take place] <place>", place=words.place(rng, place))
+        "[let|make] the scene of {image} [be|take place] <place>",
+        *words.starters("Semantic editing", "background", what=words.STAGES[place]), place=words.place(rng, place))
 
 
 def relight(scene: Scene, rng: Random):
     light = other(rng, LIGHTS, scene.light)
     return scene.but(light=light), words.say(
         rng, "show {image} <light>", "change the lighting of {image}: <light>", "{image}, but <light>",
-        "make {image} look <light>",
+        "make {image} look <light>", *words.starters("Semantic editing", "lighting", what=f"the {light}"),
         light=words.light(rng, light))
 
 
@@ -62,27 +65,30 @@ def repose(scene: Scene, rng: Random):
     new = replace(old, arms=other(rng, ARMS, old.arms)) if rng.random() < 0.6 else replace(old, legs=other(rng, LEGS, old.legs))
     wanted = words.ARM_WORDS[new.arms] if new.arms != old.arms else words.LEG_WORDS[new.legs]
     return scene.but(figure=new), words.say(
-        rng, "the person in {image} with <pose>", "change the pose in {image}: <pose>", "{image}: <pose>, please", pose=wanted)
+        rng, "the person in {image} with <pose>", "change the pose in {image}: <pose>", "{image}: <pose>, please",
+        *words.starters("Semantic editing", "pose", what="the person", how="<pose>"), pose=wanted)
 
 
 def redress(scene: Scene, rng: Random):
-    colour = other(rng, COLOURS, scene.figure.shirt)
-    return scene.but(figure=replace(scene.figure, shirt=colour)), words.say(
-        rng, "make the shirt in {image} <colour>", "change the colour of the shirt in {image} to <colour>",
-        "the person in {image} in a <colour> shirt", colour=colour)
+    color = other(rng, COLORS, scene.figure.shirt)
+    return scene.but(figure=replace(scene.figure, shirt=color)), words.say(
+        rng, "make the shirt in {image} <color>", "change the color of the shirt in {image} to <color>",
+        "the person in {image} in a <color> shirt",
+        *words.starters("Semantic editing", "color", what="the shirt", how="<color>"), color=color)
 
 
 def express(scene: Scene, rng: Random):
     new = other(rng, EXPRESSIONS, scene.face.expression)
     return scene.but(face=replace(scene.face, expression=new)), words.say(
         rng, "make the face in {image} <new>", "let the person in {image} look <new>", "{image}, but <new>",
-        "change the expression in {image} to <new>", new=new)
+        "change the expression in {image} to <new>", *words.starters("Semantic editing", "expression", what="<new>"), new=new)
 
 
 def rehair(scene: Scene, rng: Random):
     new = other(rng, HAIR, scene.face.hair)
     return scene.but(face=replace(scene.face, hair=new)), words.say(
-        rng, "give the person in {image} <new> hair", "change the hair in {image} to <new>", "dye the hair in {image} <new>",
+        rng, "change the hair in {image} to <new>", "dye the hair in {image} <new>",
+        *words.starters("Semantic editing", "hair", what="<new>"),
         new=rng.choice(words.HAIR_WORDS[new]))
 
 
@@ -97,6 +103,7 @@ def regaze(scene: Scene, rng: Random):
     new = other(rng, GAZES, scene.face.gaze)
     return scene.but(face=replace(scene.face, gaze=new)), words.say(
         rng, "the face in {image} <gaze>", "change the gaze in {image}: <gaze>", "make the eyes in {image} look <new>",
+        *words.starters("Semantic editing", "gaze", what="<new>"),
         gaze=words.GAZE_WORDS[new], new=new)
 
 
@@ -104,6 +111,7 @@ def add(scene: Scene, rng: Random):
     thing = random_thing(rng, scene.things, rows_of(scene))
     return scene.but(things=(*scene.things, thing)), words.say(
         rng, "add a <looks> <spot> [to|in] {image}", "[put|place] a <looks> <spot> in {image}", "{image} with a <looks> <spot>",
+        "{image} add a <looks> <spot>", "add a <looks> to {image}, <spot>",
         looks=words.looks(rng, thing), spot=words.spot(rng, thing.spot))
 
 
@@ -111,7 +119,7 @@ def remove(scene: Scene, rng: Random):
     i = rng.randrange(len(scene.things))
     return scene.without(i), words.say(
         rng, "[remove|delete|erase|take away] <it> [from|in] {image}", "{image} without <it>", "get rid of <it> in {image}",
-        it=words.the(rng, scene.things[i]))
+        "{image} remove <it>", it=words.the(rng, scene.things[i]))
 
 
 def swap(scene: Scene, rng: Random):
@@ -119,10 +127,12 @@ def swap(scene: Scene, rng: Random):
     i = rng.randrange(len(scene.things))
     old = scene.things[i]
     new = replace(old, shape=other(rng, SHAPES, *(t.shape for t in scene.things)),
-                  colour=other(rng, COLOURS, *(t.colour for t in scene.things)), texture="plain")
+                  color=other(rng, COLORS, *(t.color for t in scene.things)), texture="plain")
     return scene.but(things=(*scene.things[:i], new, *scene.things[i + 1:])), words.say(
         rng, "replace <it> in {image} [with|by] a <new>", "[swap|exchange] <it> in {image} for a <new>",
-        "{image} with a <new> instead of <it>", it=words.the(rng, old), new=words.looks(rng, new, size=False))
+        "{image} with a <new> instead of <it>",
+        *words.starters("Element editing", "replace object", what="<it>", how="a <new>"), it=words.the(rng, old),
+        new=words.looks(rng, new, size=False))
 
 
 def write(scene: Scene, rng: Random):
@@ -130,12 +140,15 @@ def write(scene: Scene, rng: Random):
              "bottom": any(t.spot.startswith("bottom") for t in scene.things)}
     sign = random_sign(rng, next(p for p, full in taken.items() if not full))
     return scene.but(sign=sign), words.say(
-        rng, "[write|add] <sign> [in|to|on] {image}", "put <sign> [on|in] {image}", sign=words.sign(rng, sign))
+        rng, "[write|add] <sign> [in|to|on] {image}", "put <sign> [on|in] {image}",
+        *(f"{text} in <ink>" for text in words.starters("Element editing", "write text", what=words.spelled(sign.text))),
+        sign=words.sign(rng, sign), ink=sign.ink)
 
 
 def unwrite(scene: Scene, rng: Random):
     return scene.but(sign=None), words.say(rng, "[remove|erase|delete] the [text|letters|sign] [from|in] {image}",
-                                           "{image} without the [text|letters]")
+                                           "{image} without the [text|letters]",
+                                           *words.starters("Element editing", "remove text"))
 
 
 def rows_of(scene: Scene) -> tuple[str, ...]:
@@ -163,7 +176,7 @@ SCENES: dict[str, Callable[[Random], Scene]] = {
     "row": one_row, "sign": lambda rng: random_scene(rng, "sign")}
 SEMANTIC_EDITS: dict[str, tuple[Edit, str]] = {
     "expression": (express, "face"), "hair": (rehair, "face"), "glasses": (reglasses, "face"), "gaze": (regaze, "face"),
-    "pose": (repose, "figure"), "shirt": (redress, "figure"), "colour": (recolour, "things"),
+    "pose": (repose, "figure"), "shirt": (redress, "figure"), "color": (recolor, "things"),
     "background": (move_to_place, "any"), "lighting": (relight, "any")}
 ELEMENT_EDITS: dict[str, tuple[Edit, str]] = {
     "add object": (add, "few"), "remove object": (remove, "things"), "replace object": (swap, "things"),
@@ -175,15 +188,27 @@ MAY_MASK = ("add object", "remove object", "replace object", "remove text")
 def single(name: str, edit: Edit, kind: str, rng: Random):
     scene = SCENES[kind](rng)
     new, text = edit(scene, rng)
-    region = None
+    region, twin = None, twin_of(rng, scene, new)
     if name in NEEDS_MASK or (name in MAY_MASK and rng.random() < 0.4):
         box = changed_box(scene, new)
-        region = Region(box) if box else None
-        if name == "add object" and rng.random() < 0.5:
-            thing = new.things[-1]
-            text = words.say(rng, "add a <looks> in the [marked|masked] area of {image}",
-                             "[put|place] a <looks> under the mask [in|of] {image}", looks=words.looks(rng, thing))
-    return Turn(text, (Picture(scene),), (region,)), Picture(new)
+        region, twin = Region(box) if box else None, None  # a mask tells which picture is meant
+        if rng.random() < 0.5 and name != "add text":
+            text = masked(rng, name, scene, new) or text
+    return Turn(text, (Picture(scene),), (region,)), Picture(new), twin
+
+
+def masked(rng: Random, name: str, scene: Scene, new: Scene) -> str | None:
+    """The same edit in words that speak of the mask instead of what is under it."""
+    if name == "add object":
+        looks = words.looks(rng, new.things[-1])
+        return words.say(rng, "add a <looks> in the [marked|masked] area of {image}",
+                         "[put|place] a <looks> under the mask [in|of] {image}",
+                         *words.starters("Element editing", "add object (mask)", what="a <looks>"), looks=looks)
+    if name == "replace object":
+        thing = next(n for n, o in zip(new.things, scene.things, strict=True) if n != o)
+        return words.say(rng, *words.starters("Element editing", "replace object (mask)", what="a <new>"),
+                         new=words.looks(rng, thing, size=False))
+    return words.say(rng, *words.starters("Element editing", f"{name} (mask)"))
 
 
 def changed_box(old: Scene, new: Scene) -> tuple[int, int, int, int] | None:
@@ -195,7 +220,7 @@ def changed_box(old: Scene, new: Scene) -> tuple[int, int, int, int] | None:
 
 
 for _name, (_edit, _kind) in SEMANTIC_EDITS.items():
-    subtask(SEMANTIC, _name, 1.6 if _name == "colour" else 1.0)(
+    subtask(SEMANTIC, _name, 1.6 if _name == "color" else 1.0)(
         lambda rng, name=_name, edit=_edit, kind=_kind: single(name, edit, kind, rng))
 for _name, (_edit, _kind) in ELEMENT_EDITS.items():
     subtask(ELEMENT, _name)(lambda rng, name=_name, edit=_edit, kind=_kind: single(name, edit, kind, rng))
@@ -206,13 +231,18 @@ def style(rng: Random):
     scene, wanted = random_scene(rng), rng.choice(STYLES)
     text = words.say(rng, "{image} in <style> style", "[turn|change|convert] {image} into <style>",
                      "[apply|use] the <style> style [to|on] {image}",
-                     style=wanted)
-    return Turn(text, (Picture(scene),)), Picture(scene, wanted)
+                     *words.starters("Semantic editing", "style", what="<style>"), style=wanted)
+    other = random_scene(rng)
+    return Turn(text, (Picture(scene),)), Picture(scene, wanted), Twin(Picture(other), Picture(other, wanted))
 
 
 @subtask(SEMANTIC, "style of a picture")
 def style_of(rng: Random):
-    content, example, wanted = random_scene(rng), random_scene(rng), rng.choice(STYLES)
-    text = words.say(rng, "{image} in the style of {image1}", "[apply|transfer] the style of {image1} to {image}",
-                     "content of {image}, style of {image1}", "use {image1} as the style for {image}")
-    return Turn(text, (Picture(content), Picture(example, wanted))), Picture(content, wanted)
+    content, example = random_scene(rng), random_scene(rng)
+    wanted, another = rng.sample(STYLES, 2)
+    text = words.say(rng, *words.either(
+        rng, ("content of {image}, style of {image1}", *words.starters("Semantic editing", "style of a picture")),
+        ("[apply|transfer] the style of {image1} to {image}", "in the style of {image1}: the content of {image}",
+         "use {image1} as the style for {image}")))
+    twin = Twin(Picture(random_scene(rng), another), Picture(content, another), role=1)
+    return Turn(text, (Picture(content), Picture(example, wanted))), Picture(content, wanted), twin

@@ -3,6 +3,8 @@
 import re
 from random import Random
 
+from starters.phrasings import GAP, PHRASINGS
+
 from ..scenes.world import STUDIO, Face, Figure, Scene, Sign, Thing
 
 ALTERNATIVES = re.compile(r"\[([^\[\]]*)\]")
@@ -14,7 +16,8 @@ SPOT_WORDS = {"top left": ("at the top left", "in the upper left"), "top": ("at 
               "bottom": ("at the bottom", "in the lower middle"), "bottom right": ("at the bottom right", "in the lower right")}
 PLACE_WORDS = {"room": ("in a room", "indoors"), "meadow": ("on a meadow", "in a green meadow"),
                "beach": ("on a beach", "at the beach"), "sea": ("at sea", "on the water"),
-               "street": ("on a street", "in the street"), STUDIO: ("on a plain grey backdrop",)}
+               "street": ("on a street", "in the street"), STUDIO: ("on a plain gray backdrop",)}
+STAGES = {"room": "a room", "meadow": "a green meadow", "beach": "a beach", "sea": "the sea", "street": "a street"}
 LIGHT_WORDS = {"day": ("by day", "in daylight"), "night": ("at night", "in the dark")}
 SIZE_WORDS = {"small": ("small", "little"), "big": ("big", "large")}
 ARM_WORDS = {"up": "arms up", "out": "arms out", "down": "arms down"}
@@ -32,6 +35,17 @@ def say(rng: Random, *templates: str, **slots: str) -> str:
     return text.strip()
 
 
+def either(rng: Random, forward: tuple[str, ...], backward: tuple[str, ...]) -> tuple[str, ...]:
+    """Templates that name the pictures in one order or in the other, each as often: the order in a sentence tells no role."""
+    return rng.choice((forward, backward))
+
+
+def starters(*names: str, **gaps: str) -> tuple[str, ...]:
+    """The pack's phrasings of a task ("Semantic editing", "hair"), as templates; gaps: what fills [what] and [how]."""
+    group, task = names
+    return tuple(GAP.sub(lambda match: gaps[match[1]], text) for text in PHRASINGS[group][task])
+
+
 def spelled(text: str) -> str:
     """Letters to be rendered have spaces between them."""
     return " ".join(text)
@@ -40,13 +54,13 @@ def spelled(text: str) -> str:
 def looks(rng: Random, thing: Thing, size: bool = True) -> str:
     """"big red striped circle"."""
     words = [rng.choice(SIZE_WORDS[thing.size])] if size else []
-    words += [thing.colour] + ([thing.texture] if thing.texture != "plain" else [])
+    words += [thing.color] + ([thing.texture] if thing.texture != "plain" else [])
     return " ".join((*words, thing.shape))
 
 
 def the(rng: Random, thing: Thing) -> str:
-    """A name that is unique in its scene, where shapes and colours differ."""
-    return say(rng, "the <shape>", "the <colour> <shape>", shape=thing.shape, colour=thing.colour)
+    """A name that is unique in its scene, where shapes and colors differ."""
+    return say(rng, "the <shape>", "the <color> <shape>", shape=thing.shape, color=thing.color)
 
 
 def spot(rng: Random, name: str) -> str:

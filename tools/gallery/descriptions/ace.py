@@ -31,7 +31,7 @@ def start_here(title: str) -> Workflow:
     before = picture(flow, "toy scene")
     first = box(flow, boxes.EDIT, "Turn 1", image=before["IMAGE"], instruction="make the red star in {image} purple", **DEMO)
     second = box(flow, boxes.NEXT_TURN, "Turn 2", conversation=first["conversation"], guidance=1.5,
-                 instruction="give the star in {image} the colour it had in {previous.image}")
+                 instruction="give the star in {image} the color it had in {previous.image}")
     save(flow, first, "After turn 1")
     save(flow, second, "After turn 2")
     return flow
