@@ -114,7 +114,7 @@ CONTROLS = {
     "names swapped in the words, by the old roles": Control(renamed, share=0.6, most=0.15),
     "names swapped in the words, by the new roles": Control(renamed_right, share=0.6, least=0.80),
     "one indicator for all": Control(lambda sample: sample if sample.renamed else None, share=0.6, one_name=True,
-                                     most=0.25),
+                                     most=0.5),  # a guess between two pictures is right half the time
     "pictures swapped": Control(pictures_swapped, most=0.15),
     "pictures and names swapped": Control(both_swapped, share=0.4, within=0.03)}
 
