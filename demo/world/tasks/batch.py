@@ -18,9 +18,10 @@ from .base import TASKS, Region, Sample, Turn, subtasks
 from .names import generate
 
 WEIGHTS = dict(zip(TASKS, (0.8, 2.5, 1.2, 6.5, 5.0, 2.0, 3.2, 5.5, 6.5), strict=True))  # how often each task is trained
-HARDEST = ("style of a picture", "the same again", "color of earlier", "fuse layers", "multi-reference")
-HARDER = ("contour", "segmentation", "mosaic", "style", "color", "shape and color", "add text", "add object", "replace object",
-          "remove object", "next edit", "grayscale")
+HARDEST = ("style of a picture", "the same again", "color of earlier", "fuse layers", "next edit", "color", "add object",
+           "replace object")
+HARDER = ("contour", "segmentation", "mosaic", "style", "shape and color", "add text", "remove object", "multi-reference",
+          "grayscale")
 HARD = ("from segmentation", "from edge", "from contour", "from scribble", "from mosaic", "from depth", "remove text",
         "keep the rest", "background", "hair", "edge", "scribble", "face", "try-on", "picture of an earlier turn")
 EASY = ("blur", "denoise", "deblur", "colorize", "expression", "gaze", "glasses", "subject somewhere",

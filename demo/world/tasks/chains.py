@@ -112,15 +112,19 @@ def same_again(rng: Random):
 
 @subtask(MULTI_TURN, "next edit")
 def next_edit(rng: Random):
-    """An ordinary second turn: the history is there and must not disturb."""
-    name, (edit, kind) = rng.choice([*editing.SEMANTIC_EDITS.items(), *editing.ELEMENT_EDITS.items()])
-    if name in editing.NEEDS_MASK:
-        edit, kind = editing.relight, "any"
-    first = editing.SCENES[kind](rng)
-    before = (editing.relight if edit is not editing.relight else editing.move_to_place)
-    second, one = before(first, rng)
-    third, two = edit(second, rng)
-    return (turn(one, first), turn(two, second)), Picture(third), twin_of(rng, second, third)
+    """An ordinary second or third turn: the history is there and must not disturb, whatever was edited before."""
+    edits = [(n, e, k) for n, (e, k) in (*editing.SEMANTIC_EDITS.items(), *editing.ELEMENT_EDITS.items())
+             if n not in editing.NEEDS_MASK]
+    _, edit, kind = rng.choice(edits if rng.random() < 0.6 else [e for e in edits if e[2] == "any"])
+    kind = rng.choice(("face", "figure", "few", "few")) if kind == "any" else kind
+    family = kind if kind in ("face", "figure") else "things"
+    before = [e for n, e, k in edits if (k in (family, "any") and n != "remove object") or (n == "add object" and kind == "few")]
+    scene, turns = editing.SCENES[kind](rng), []
+    for earlier in (*rng.choices(before, k=rng.choice((1, 1, 2))), edit):
+        after, text = earlier(scene, rng)
+        turns.append(turn(text, scene))
+        scene, first = after, scene
+    return turns, Picture(scene), twin_of(rng, first, scene)
 
 
 @subtask(MULTI_TURN, "picture of an earlier turn")
