@@ -4,7 +4,9 @@ Condition tokenizing, image indicator embedding and long-context attention. Text
 (`project_text`), everything else runs once per step (`forward`).
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Hashable, Sequence
+from functools import partial
 
 import torch
 from einops import rearrange
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from .config import ACEConfig
 from .layers import Block, FinalLayer, Mlp, PatchEmbed, TimestepEmbedder, attention
+from .reuse import Call, ContextReuse
 from .rope import Grids, rotary_tables
 
 ROPE_TABLES = 8  # how many are kept; the largest (10 frames at 1024px) takes 12 MB
@@ -45,29 +48,35 @@ class DiT(nn.Module):
         return [self.y_embedder(text) + names[:, f:f + 1] for f, text in enumerate(texts)], names
 
     def forward(self, x: Tensor, timestep: Tensor, target_mask: Tensor, images: Sequence[Tensor],
-                masks: Sequence[Tensor], texts: Sequence[Tensor], names: Tensor, **host) -> Tensor:
+                masks: Sequence[Tensor], texts: Sequence[Tensor], names: Tensor, reuse: ContextReuse | None = None,
+                prompts: Sequence[Hashable] = ("",), **host) -> Tensor:
         """Noise of the target, (B, 4, h, w).
 
         x: noisy target (B, 4, h, w) · timestep (B,) in 0…999 · target_mask (B, 1, h, w) · images: clean scaled latents
-        (B, 4, hᵢ, wᵢ), oldest turn first · masks (B, 1, hᵢ, wᵢ) · texts, names: from `project_text` · host: passed on
-        to `run_blocks` for hosts that override it.
+        (B, 4, hᵢ, wᵢ), oldest turn first · masks (B, 1, hᵢ, wᵢ) · texts, names: from `project_text` · reuse, prompts: see
+        reuse.py · host: passed on to `run_blocks` for hosts that override it.
         Raises ValueError if a latent's side is odd.
         """
         latents, masks = [x, *images], [target_mask, *masks]
         grids = tuple(self.token_grid(latent) for latent in latents)
+        call = None
+        if reuse is not None and images:
+            call = reuse.call(prompts, math.prod(grids[0]), (grids, x.shape, x.dtype, x.device))
+            if not call.full:
+                latents, masks, grids, texts = latents[:1], masks[:1], grids[:1], texts[:1]
         lengths = [rows * columns for rows, columns in grids], [text.shape[1] for text in texts]
 
         tokens = [self.x_embedder(latent, mask) + names[:, f:f + 1]
                   for f, (latent, mask) in enumerate(zip(latents, masks, strict=True))]
         t = self.t_embedder(timestep, x.dtype)  # (B, D)
         out = self.run_blocks(torch.cat(tokens, 1), torch.cat(list(texts), 1), self.t_block(t),
-                              self.rope(grids, x.device), lengths, **host)
+                              self.rope(grids, x.device), lengths, call, **host)
         return self.unpatchify(self.final_layer(out[:, :lengths[0][0]], t), grids[0])
 
-    def run_blocks(self, x: Tensor, y: Tensor, t0: Tensor, rope: Tensor, lengths) -> Tensor:
+    def run_blocks(self, x: Tensor, y: Tensor, t0: Tensor, rope: Tensor, lengths, call: Call | None = None) -> Tensor:
         """x (B, N, D), y (B, L, D), t0 (B, 6·D) → (B, N, D). A host that patches blocks overrides this."""
-        for block in self.blocks:
-            x = block(x, y, t0, rope, lengths, self.attention)
+        for i, block in enumerate(self.blocks):
+            x = block(x, y, t0, rope, lengths, self.attention, call and partial(call, i))
         return x
 
     def rope(self, grids: Grids, device: torch.device) -> Tensor:

@@ -90,17 +90,21 @@ class Block(nn.Module):
         self.norm2 = ops.LayerNorm(hidden, elementwise_affine=False, eps=EPS, **where)
         self.mlp = Mlp(hidden, int(hidden * mlp_ratio), hidden, ops, where)
 
-    def forward(self, x: Tensor, y: Tensor, t0: Tensor, rope: Tensor, lengths: "Lengths", attention) -> Tensor:
-        """x (B, N, D) all frames' tokens, y (B, L, D) all frames' texts, t0 (B, 6·D), lengths: of each frame."""
+    def forward(self, x: Tensor, y: Tensor, t0: Tensor, rope: Tensor, lengths: "Lengths", attention, keep=None) -> Tensor:
+        """x (B, N, D) all frames' tokens, y (B, L, D) all frames' texts, t0 (B, 6·D), lengths: of each frame ·
+        keep: (k, v) → (k, v), see reuse.py."""
         table = self.scale_shift_table.to(x) + rearrange(t0, "b (six d) -> b six d", six=6)
         shift1, scale1, gate1, shift2, scale2, gate2 = table.chunk(6, dim=1)  # (B, 1, D) each
-        x = torch.addcmul(x, gate1, self.self_attention(modulate(self.norm1(x), shift1, scale1), rope, attention))
+        x = torch.addcmul(x, gate1, self.self_attention(modulate(self.norm1(x), shift1, scale1), rope, attention, keep))
         x = x + self.cross_attention(x, y, lengths, attention)  # no norm, no gate
         return torch.addcmul(x, gate2, self.mlp(modulate(self.norm2(x), shift2, scale2)))
 
-    def self_attention(self, x: Tensor, rope: Tensor, attention) -> Tensor:
+    def self_attention(self, x: Tensor, rope: Tensor, attention, keep=None) -> Tensor:
         q, k, v = self.attn.qkv(x, x)
-        return self.attn.o(attention(rotate(q, rope), rotate(k, rope), v))
+        q, k = rotate(q, rope), rotate(k, rope)
+        if keep is not None:
+            k, v = keep(k, v)
+        return self.attn.o(attention(q, k, v))
 
     def cross_attention(self, x: Tensor, y: Tensor, lengths: "Lengths", attention) -> Tensor:
         frames, texts = lengths

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ace_model.diffusion import ddim, guide
+from ace_model.reuse import ContextReuse
 from tools.files import replace_file
 
 from .requests import Sampling
@@ -170,9 +171,12 @@ class Answerer:
         both = [tiny.Batch(latents, masks, t, torch.zeros_like(names) if self.one_name else names) for t in (texts, negatives)]
         with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=device != "cpu"):
             prepared = [self.model.prepare(b.texts, b.names) for b in both]
+            reuses = [ContextReuse(self.args.reuse) for _ in both]
 
             def eps(x: Tensor, t: Tensor) -> Tensor:
-                cond, uncond = (self.model.eps(x, t, b, p).float() for b, p in zip(both, prepared, strict=True))
+                for reuse in reuses:
+                    reuse.begin(x)
+                cond, uncond = (self.model.eps(x, t, *each).float() for each in zip(both, prepared, reuses, strict=True))
                 return guide(cond, uncond, self.args.guidance, self.args.rescale)
             noise = torch.randn(latents[0].shape, generator=torch.Generator().manual_seed(self.args.seed)).to(device)
             clean = ddim(eps, noise, self.args.steps)
@@ -207,7 +211,7 @@ def score(args: argparse.Namespace) -> dict:
         tasks[PHOTOS] = summary(PHOTOS, measure(answerer(photos), photos), began)
     history = [r[1] for s, r in chosen.get(MULTI_TURN, []) if s.history]
     report = {"tasks": tasks, "history questions": share(history), "history cases": len(history), "controls": {}, "settings": {
-        k: str(v) for k, v in vars(args).items() if k in ("seed", "steps", "guidance", "rescale", "ceiling")}}
+        k: str(v) for k, v in vars(args).items() if k in ("seed", "steps", "guidance", "rescale", "reuse", "ceiling")}}
     print(f"history questions        {report['history questions']:6.1%}")
     for name in () if args.ceiling or args.no_controls else CONTROLS:
         report["controls"][name] = run_control(answerer, CONTROLS[name], chosen, args.cases)
@@ -298,6 +302,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--steps", type=int, default=Sampling.steps)
     p.add_argument("--guidance", type=float, default=Sampling.guidance)
     p.add_argument("--rescale", type=float, default=Sampling.rescale)
+    p.add_argument("--reuse", type=int, default=1, help="compute condition images in every so many steps (default: in all)")
     p.add_argument("--batch", type=int, default=32)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--ceiling", action="store_true", help="score the exact answers, passed through the autoencoder")

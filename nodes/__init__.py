@@ -21,7 +21,7 @@ from .instruction import InstructionNode
 from .load import LoadModelNode, LoadTextEncoderNode
 from .masks import CropAroundMaskNode, KeepUntouchedNode, PadForOutpaintingNode
 from .plus import PlusCanvasNode, PlusConditioningNode, PlusCropNode, PlusTextEncodeNode
-from .sample import GuidanceNode, SamplerNode, SchedulerNode
+from .sample import ContextReuseNode, GuidanceNode, SamplerNode, SchedulerNode
 from .turn import ConditionUnitNode, LongContextUnitNode, PackConversationNode, UnpackConversationNode
 
 NODES = [
@@ -37,6 +37,7 @@ NODES = [
     SamplerNode,
     GuidanceNode,
     SchedulerNode,
+    ContextReuseNode,
     PadForOutpaintingNode,
     CropAroundMaskNode,
     KeepUntouchedNode,

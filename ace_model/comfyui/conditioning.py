@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..images import check_size, preprocess
 from ..lcu import ConditionUnit, Frame, LCUError, LongContextUnit, placeholder
 from ..masks import latent_mask
+from . import memory
 from . import text as t5
 from .model import FRAMES
 
@@ -48,6 +49,7 @@ def tokenize(lcu: LongContextUnit | ConditionUnit, clip, vae, width: int = 0, he
 
     unique = list(dict.fromkeys(t for frame in frames for t in (frame.text, frame.negative_text)))
     texts = dict(zip(unique, t5.encode(clip, unique), strict=True))
+    names = t5.indicators(clip)  # before the VAE may take the text encoder's place
     cells = (size[0] // 8, size[1] // 8)
     target_mask = latent_mask(prepared[target - 1][1], cells) if target else torch.ones(1, *cells)
 
@@ -55,12 +57,19 @@ def tokenize(lcu: LongContextUnit | ConditionUnit, clip, vae, width: int = 0, he
     progress = comfy.utils.ProgressBar(len(prepared))
     for i, ((pixels, mask), frame) in enumerate(zip(prepared, frames[1:], strict=True)):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        out[f"image.{i}"] = vae.encode(pixels[None]).float()  # (1, h, w, 3) in [0, 1]
+        out[f"image.{i}"] = latent(vae, pixels)
         out[f"mask.{i}"] = latent_mask(mask)[None]
         out[f"text.{i}"] = texts[frame.text]
         progress.update(1)
-    return ConditionTokens(size, texts[frames[0].text], texts[frames[0].negative_text], t5.indicators(clip), out,
+    return ConditionTokens(size, texts[frames[0].text], texts[frames[0].negative_text], names, out,
                            bool(as_lcu(lcu).turns[-1].images))
+
+
+def latent(vae, pixels: Tensor) -> Tensor:
+    """(1, 4, h / 8, w / 8) of a picture (h, w, 3) in [0, 1], unscaled; each picture is encoded once."""
+    key = memory.content(pixels)
+    known = memory.latents.recall(vae.patcher, key)
+    return memory.latents.keep(vae.patcher, key, vae.encode(pixels[None]).float()) if known is None else known
 
 
 def as_lcu(unit: LongContextUnit | ConditionUnit) -> LongContextUnit:

@@ -4,10 +4,12 @@ Written against ComfyUI 0.30: comfy/model_base.py (QwenImage), comfy/ldm/mage_fl
 """
 
 import math
+from functools import partial
 
 import comfy.conds
 import comfy.latent_formats
 import comfy.model_base
+import comfy.model_management
 import comfy.patcher_extension
 import comfy.supported_models_base
 import comfy.text_encoders.pixart_t5
@@ -23,9 +25,11 @@ from ..checkpoint import t5_config
 from ..config import HEAD_WIDTH, HEADS, ACEConfig
 from ..dit import DiT
 from ..errors import InputError
+from ..reuse import ContextReuse, kept_bytes
 from ..soundness import warn
 
 FRAMES = "ace_frames"  # conditioning key: flat dict of tensors, made by conditioning.py
+REUSE = "ace_context_reuse"  # key in transformer_options and in marked conditioning, see reuse.py
 
 
 class ConditioningError(InputError):
@@ -50,18 +54,38 @@ class ComfyDiT(DiT):
 
     def _forward(self, x, timestep, context, target_mask, images, masks, texts, names, indicators, transformer_options):
         texts = [context, *texts]
-        if names is None:
+        fixed = names is not None  # else weights may change from step to step
+        if not fixed:
             texts, names = self.project_text(texts, indicators)
         out = super().forward(self.whole(x), timestep, self.whole(target_mask), [self.whole(image) for image in images],
-                              [self.whole(mask) for mask in masks], texts, names, transformer_options=transformer_options)
+                              [self.whole(mask) for mask in masks], texts, names, self.reuse(transformer_options, fixed),
+                              transformer_options.get("uuids", ("",)), transformer_options=transformer_options)
         return out[..., :x.shape[-2], :x.shape[-1]]
+
+    @staticmethod
+    def reuse(options: dict, fixed: bool) -> ContextReuse | None:
+        """The run's context reuse, unless something looks into blocks or changes them."""
+        reuse = options.get(REUSE)
+        if not isinstance(reuse, ContextReuse):
+            return None
+        reasons = {"weights change from step to step": not fixed,
+                   "a patch replaces blocks": options.get("patches_replace", {}).get("dit"),
+                   "a patch adds to blocks": options.get("patches", {}).get("double_block"),
+                   "a patch replaces attention": options.get("optimized_attention_override"),
+                   "the picture is sampled in windows": options.get("context_window")}
+        for reason in (reason for reason, found in reasons.items() if found):
+            if reason not in reuse.refused:
+                reuse.refused.add(reason)
+                warn(f"ACE Context Reuse is off where {reason}. Those steps take their full time.")
+            return None
+        return reuse
 
     def whole(self, x):
         """Widened by its last row and column to whole patches, as core does for other transformers. ACE's sizes need none."""
         patch = self.config.patch_size
         return pad_to_patch_size(x, (patch, patch), padding_mode="replicate")
 
-    def run_blocks(self, x, y, t0, rope, lengths, transformer_options):
+    def run_blocks(self, x, y, t0, rope, lengths, call, transformer_options):
         """The blocks in order, each open to replacement (`patches_replace`) and to additions (`patches`)."""
         def attention(q, k, v):
             return optimized_attention(q, k, v, q.shape[1], mask=None, skip_reshape=True,
@@ -81,7 +105,7 @@ class ComfyDiT(DiT):
                 out = replacements[("double_block", i)](args, {"original_block": original})
                 x, y = out["img"], out.get("txt", y)
             else:
-                x = block(x, y, t0, rope, lengths, attention)
+                x = block(x, y, t0, rope, lengths, attention, call and partial(call, i))
             for patch in additions:
                 out = patch({"img": x, "txt": y, "block_index": i, "transformer_options": transformer_options})
                 x, y = out["img"], out["txt"]
@@ -146,10 +170,18 @@ class ACE(comfy.model_base.BaseModel):
         return {key: _to(cond, device) for key, cond in out.items()}
 
     def extra_conds_shapes(self, **kwargs):
-        """Condition frames for ComfyUI's memory estimate: [1, 4, cells]."""
+        """Condition frames for ComfyUI's memory estimate: [1, 4, cells], and the same as "kept" if context reuse keeps them."""
         latents = [value for key, value in (kwargs.get(FRAMES) or {}).items() if key.startswith("image.")]
         latents += kwargs.get("reference_latents") or ()
-        return {"images": [1, 4, sum(math.prod(x.shape[-2:]) for x in latents)]} if latents else {}
+        shape = [1, 4, sum(math.prod(x.shape[-2:]) for x in latents)]
+        return ({"images": shape} | ({"kept": shape} if kwargs.get(REUSE) else {})) if latents else {}
+
+    def memory_required(self, input_shape, cond_shapes={}):  # noqa: B006 - core's signature
+        """Bytes, with what context reuse keeps. Core asks with twice the batch: once for each branch of guidance."""
+        config, bytes_each = self.diffusion_model.config, comfy.model_management.dtype_size(self.get_dtype_inference())
+        tokens = sum(shape[2] for shape in cond_shapes.get("kept", ())) // config.patch_size**2
+        kept = kept_bytes(config.depth, config.hidden_size, tokens, bytes_each) * max(1, input_shape[0] // 2)
+        return super().memory_required(input_shape, cond_shapes) + kept
 
 
 def _to(cond, device):

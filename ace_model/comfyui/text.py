@@ -1,7 +1,6 @@
 """T5 features of instructions and image names, through ComfyUI's own T5 (spec: ACE-0.6B, sections 3 and 4)."""
 
 import logging
-import weakref
 
 import comfy.model_management
 import comfy.sd1_clip
@@ -14,8 +13,7 @@ from ..checkpoint import T5_VOCABULARY
 from ..errors import InputError
 from ..lcu import IDENTIFIERS
 from ..text import MAX_TOKENS, clean, truncate
-
-_indicators: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()  # text model → (patches uuid, table)
+from . import memory
 
 
 class TextEncoderError(InputError):
@@ -50,9 +48,22 @@ def tokenize(tokenizer, text: str) -> list[int]:
 
 
 def encode(clip, texts: list[str]) -> list[Tensor]:
-    """T5 features (1, L, width) of each text, without padding."""
-    t5, tokenizer = t5_of(clip)
-    tokens = [[(token, 1.0) for token in tokenize(tokenizer, text)] for text in texts]
+    """T5 features (1, L, width) of each text, without padding. Loads the text encoder only for texts that it has not read."""
+    _, tokenizer = t5_of(clip)
+    tokens = [tuple(tokenize(tokenizer, text)) for text in texts]
+    features = {each: memory.texts.recall(clip.patcher, each) for each in tokens}
+    new = [each for each, known in features.items() if known is None]
+    for each, feature in zip(new, _read(clip, new), strict=True):
+        features[each] = memory.texts.keep(clip.patcher, each, feature)
+    return [features[each] for each in tokens]
+
+
+def _read(clip, texts: list[tuple[int, ...]]) -> list[Tensor]:
+    """T5 features (1, L, width) of token ids, in one load of the text encoder."""
+    if not texts:
+        return []
+    t5, _ = t5_of(clip)
+    tokens = [[(token, 1.0) for token in text] for text in texts]
     clip.cond_stage_model.reset_clip_options()
     clip.load_model({"t5xxl": tokens})
     device = clip.patcher.load_device
@@ -62,10 +73,5 @@ def encode(clip, texts: list[str]) -> list[Tensor]:
 
 
 def indicators(clip) -> Tensor:
-    """(1, 10, width): feature 0 of each identifier string. Computed once per text encoder and set of patches."""
-    key = clip.patcher.patches_uuid
-    known = _indicators.get(clip.cond_stage_model)
-    if known is None or known[0] != key:
-        known = key, torch.stack([feature[:, 0] for feature in encode(clip, list(IDENTIFIERS))], dim=1)
-        _indicators[clip.cond_stage_model] = known
-    return known[1]
+    """(1, 10, width): feature 0 of each identifier string."""
+    return torch.stack([feature[:, 0] for feature in encode(clip, list(IDENTIFIERS))], dim=1)

@@ -16,6 +16,7 @@ from ace_model.config import ACEConfig, heads_in
 from ace_model.dit import DiT
 from ace_model.layers import Attention
 from ace_model.lcu import IDENTIFIERS
+from ace_model.reuse import ContextReuse
 from tools.files import replace_file
 from tools.gallery.models import DEMO_DIT, DEMO_T5
 
@@ -110,12 +111,12 @@ class TinyACE(nn.Module):
         projected, names = self.dit.project_text([features[r] for r in rows], self.indicators()[in_order.T])
         return projected, names, [valid[r] for r in rows]
 
-    def eps(self, noisy: Tensor, timestep: Tensor, batch: Batch, prepared) -> Tensor:
+    def eps(self, noisy: Tensor, timestep: Tensor, batch: Batch, prepared, reuse: ContextReuse | None = None) -> Tensor:
         """Noise of the target (B, 4, h, w)."""
         texts, names, valid = prepared
-        self.dit.attention = PaddedText(valid)
+        self.dit.attention = PaddedText(valid if reuse is None or reuse.full else valid[:1])
         masks, images = batch.masks.unbind(0), batch.latents[1:].unbind(0)
-        return self.dit(noisy, timestep, masks[0], images, masks[1:], texts, names)
+        return self.dit(noisy, timestep, masks[0], images, masks[1:], texts, names, reuse)
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """T5 through ComfyUI's classes against transformers, tokens and features; CLIPs that do not fit."""
 
+import gc
 import logging
 import os
 import weakref
@@ -77,9 +78,31 @@ def test_indicators_are_feature_zero_and_cached_per_encoder(t5, pack, golden, mo
     expected = torch.stack([model(torch.tensor([tokenizer(n)["input_ids"]])).last_hidden_state[:, 0] for n in names], dim=1)
     given = pack.text.indicators(clip)
     assert given.shape == (1, 10, 48) and golden.relative(given, expected) <= 1e-4
-    monkeypatch.setattr(pack.text, "encode", None)  # a second computation would fail
-    assert pack.text.indicators(clip) is given
-    assert isinstance(pack.text._indicators, weakref.WeakKeyDictionary), "the table dies with its encoder"
+    monkeypatch.setattr(clip, "load_model", None)  # a second computation would fail
+    assert torch.equal(pack.text.indicators(clip), given)
+
+
+@torch.inference_mode()
+def test_features_are_bounded_and_die_with_their_encoder(tmp_path, pack, monkeypatch):
+    from ace_pack.ace_model.comfyui.memory import Encoded
+    known = Encoded(3000)  # five texts of three tokens
+    monkeypatch.setattr(pack.text.memory, "texts", known)
+    clip = pack.loader.load_text_encoder(write(reference(), tmp_path / "t5.safetensors"))
+    model = weakref.ref(clip.patcher.model)
+    for number in range(10):
+        pack.text.encode(clip, [f"number {number}"])
+        kept = known._of[clip.patcher.model]
+        assert sum(each.nbytes for each in kept.values()) <= known.limit
+    assert len(kept) == 5
+    patched = clip.clone()
+    key = next(key for key in patched.patcher.model_state_dict() if key.endswith("SelfAttention.q.weight"))
+    patched.add_patches({key: (torch.ones_like(patched.patcher.model_state_dict()[key]),)}, 1.0)
+    before = pack.text.encode(clip, ["number 9"])[0]
+    assert not torch.equal(pack.text.encode(patched, ["number 9"])[0], before)
+    assert torch.equal(pack.text.encode(clip, ["number 9"])[0], before)
+    del clip, patched, kept
+    gc.collect()
+    assert model() is None and not known._of
 
 
 @pytest.mark.parametrize("changes", [{"d_model": 64, "num_heads": 2, "d_kv": 32}, {"num_layers": 1, "d_ff": 40},

@@ -78,6 +78,21 @@ def test_easy_cache_skips_steps(server, run):
     assert int(line.split("skipped ")[1].split("/")[0]) > 0, line
 
 
+def test_context_reuse_in_the_sampler_and_before_it(run, plain):
+    """The setting and the node are the same thing, in ACE's sampler and in core's; 1 is exact."""
+    def sampler(model="model", **more):
+        graph = graphs.ace_sampler(model)
+        graph["latent"]["inputs"] |= more
+        return graph
+    node = {"reuse": graphs.node("ACEEditorContextReuse", model=["model", 0], every=2, change=0.0)}
+    fast = run(graphs.edit() | sampler(reuse_context=2))
+    assert not torch.equal(fast, plain) and torch.allclose(fast, plain, atol=0.5 * plain.std())
+    assert torch.equal(run(graphs.edit() | node | sampler("reuse")), fast)
+    assert torch.equal(run(graphs.edit() | node | sampler("reuse", reuse_context=1)), fast), "the node's setting stays"
+    assert torch.equal(run(graphs.edit() | sampler(reuse_context=1)), plain)
+    assert torch.allclose(run(graphs.edit() | node | graphs.ksampler("reuse")), fast, atol=1e-3 * fast.std())
+
+
 def test_reference_latent_is_one_more_image(run, plain):
     """Core's ReferenceLatent on top of ACE's conditioning equals naming the picture in the instruction's unit."""
     graph = graphs.edit() | {

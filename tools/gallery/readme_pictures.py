@@ -3,7 +3,8 @@
 Needs COMFYUI_PATH and a browser.
 docs/pictures/: templates.jpg: every workflow as ComfyUI's own page opens it · conversation.jpg: one of them, larger ·
 demo.jpg: the page that `python dev.py demo` has written.
-js/docs/pictures/: panel.png: the conversation panel after three turns · editor.png: the instruction editor over a box.
+js/docs/pictures/: panel.png: the conversation panel after three turns · editor.png: the instruction editor over a box ·
+inspector.png: what ACE Inspector draws.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from PIL import Image, ImageDraw, ImageFont
 from .. import tiny_models
 from ..browser import Page, open_page
 from ..comfy_server import ComfyServer
+from .api import api_graph
 from .build import workflows
 from .graph import ROOT
 from .models import SAM
 
 PICTURES, HELP = ROOT / "docs" / "pictures", ROOT / "js" / "docs" / "pictures"
 LARGE, TALK, START = "ACE Conversation", "ACE Talk to your pictures", "ACE Start here"
+SEES = "ACE What the model sees"
 COLUMNS, CELL, LINE = 3, (560, 300), 30
 GROUND, INK = (30, 32, 38), (245, 179, 1)
 
@@ -81,6 +84,15 @@ def editor(page: Page) -> Image.Image:
                       int(frame["y"] + frame["height"]) + 60))
 
 
+def inspector(server: ComfyServer) -> Image.Image:
+    """The upper part of what the template of the inspector draws."""
+    graph = api_graph(workflows()[SEES](SEES))
+    saves = next(key for key, each in graph.items() if each["class_type"] == "SaveImage")
+    (info,) = server.run(graph, timeout=300)[saves]["images"]
+    drawn = server.image(info).convert("RGB")
+    return drawn.crop((0, 0, drawn.width, drawn.width))
+
+
 def demo_page(page: Page) -> Image.Image:
     """The top of the demo's page. FileNotFoundError with the way out."""
     written = ROOT / "demo_output" / "index.html"
@@ -104,12 +116,13 @@ def main() -> int:
         with ComfyServer(Path(folder)) as server, open_page(server.url) as page:
             panel(page).save(HELP / "panel.png", optimize=True)
             editor(page).save(HELP / "editor.png", optimize=True)
+            inspector(server).save(HELP / "inspector.png", optimize=True)
         with ComfyServer(Path(folder)) as server, open_page(server.url) as page:
             shots = {title: opened(page, title) for title in workflows()}
             contact_sheet(shots).save(PICTURES / "templates.jpg", quality=80)
             shots[LARGE].save(PICTURES / "conversation.jpg", quality=82)
             demo_page(page).save(PICTURES / "demo.jpg", quality=85)
-    print(f"5 pictures in {PICTURES.relative_to(ROOT)} and {HELP.relative_to(ROOT)}")
+    print(f"6 pictures in {PICTURES.relative_to(ROOT)} and {HELP.relative_to(ROOT)}")
     return 0
 
 
