@@ -83,6 +83,15 @@ def wrong_answers(sample: Sample, rng: Random) -> list[Picture]:
     return out
 
 
+def wrong_maps(target: Picture, rng: Random) -> list[Picture]:
+    """The same map of scenes in which a part is missing, another or elsewhere, or a person stands otherwise."""
+    scene, out = target.scene, wrong_outlines(target.scene, rng)
+    if figure := scene.figure:
+        out += [scene.but(figure=replace(figure, **{field: value})) for field, values in (("arms", ARMS), ("legs", LEGS))
+                for value in values if value != getattr(figure, field)]
+    return [replace(target, scene=each) for each in out]
+
+
 def nearest(answer: Tensor, truth: Tensor, wrong: Tensor) -> bool:
     """answer, truth (3, H, W), wrong (n, 3, H, W): is the answer nearer to the truth than to each wrong one?"""
     differs = ((wrong - truth).abs().amax(1, keepdim=True) > DIFFERS).float()
@@ -97,7 +106,9 @@ def judge(sample: Sample, answer: Tensor) -> tuple[bool, dict[str, float]]:
     if sample.target.view in MEASURES:
         name, measure, least = MEASURES[sample.target.view]
         value = measure(answer, truth)
-        return bool(value >= least and unlike(answer, truth, given)), {name: value}
+        wrong = wrong_maps(sample.target, Random(0)) if sample.target.view in AREAS else []
+        nearer = not wrong or nearest(answer, truth, render(wrong))
+        return bool(value >= least and nearer and unlike(answer, truth, given)), {name: value}
     numbers = {"psnr": psnr(answer, truth)}
     right = numbers["psnr"] >= LOWEST_PSNR
     if sample.edited is not None and sample.edited.view == sample.target.view:
@@ -164,6 +175,7 @@ def classes_overlap(answer: Tensor, truth: Tensor) -> float:
     return overlap(answer, truth, CLASS_COLORS.values())
 
 
+AREAS = ("segmentation", "pose")  # maps in which another pose could still overlap enough
 MEASURES = {"segmentation": ("IoU", classes_overlap, 0.7), "pose": ("IoU", bones_overlap, 0.5),
             "depth": ("correlation", correlation, 0.9),
             **dict.fromkeys(("edge", "scribble", "contour"), ("F1", f1, 0.7)),

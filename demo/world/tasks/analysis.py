@@ -52,8 +52,17 @@ def analyse(view: str, rng: Random):
                      "{image} what is its <map>?", "{image} <map>", *words.starters("Analysis", STARTERS.get(view, view)),
                      map=name)
     other = like(rng, source)
+    while not photo and outlines(other.scene) == outlines(source.scene):  # or their maps could be the same
+        other = like(rng, source)
     twin = Twin(other, replace(other, view=view)) if not photo else None
     return Turn(text, (source,)), replace(source, view=view), twin
+
+
+def outlines(scene: Scene) -> tuple:
+    """What shows in a map, whatever its colors."""
+    face, figure = scene.face, scene.figure
+    return (face and (face.expression, face.gaze, face.glasses), figure and (figure.arms, figure.legs),
+            tuple((t.shape, t.spot, t.size) for t in scene.things), scene.sign and scene.sign.text)
 
 
 def control(view: str, rng: Random):

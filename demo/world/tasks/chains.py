@@ -118,7 +118,7 @@ def next_edit(rng: Random):
     _, edit, kind = rng.choice(edits if rng.random() < 0.6 else [e for e in edits if e[2] == "any"])
     kind = rng.choice(("face", "figure", "few", "few")) if kind == "any" else kind
     family = kind if kind in ("face", "figure") else "things"
-    before = [e for n, e, k in edits if (k in (family, "any") and n != "remove object") or (n == "add object" and kind == "few")]
+    before = [e for n, e, k in edits if n != "remove object" and k in (family, "any") or (n, kind) == ("add object", "few")]
     scene, turns = editing.SCENES[kind](rng), []
     for earlier in (*rng.choices(before, k=rng.choice((1, 1, 2))), edit):
         after, text = earlier(scene, rng)
