@@ -43,6 +43,9 @@ def say_caption(rng: Random, scene: Scene) -> str:
                      caption=words.caption(rng, scene))
 
 
+LINES = ("edge", "scribble", "contour")
+
+
 def analyse(view: str, rng: Random):
     photo = random_photo(rng) if view in OF_PHOTOS else None
     source = photo or Picture(random_scene(rng, "figure" if view == "pose" else None))
@@ -52,17 +55,20 @@ def analyse(view: str, rng: Random):
                      "{image} what is its <map>?", "{image} <map>", *words.starters("Analysis", STARTERS.get(view, view)),
                      map=name)
     other = like(rng, source)
-    while not photo and outlines(other.scene) == outlines(source.scene):  # or their maps could be the same
-        other = like(rng, source)
+    while not photo and alike(view, other.scene, source.scene):
+        other = like(rng, source) if view == "pose" else Picture(random_scene(rng))
     twin = Twin(other, replace(other, view=view)) if not photo else None
     return Turn(text, (source,)), replace(source, view=view), twin
 
 
-def outlines(scene: Scene) -> tuple:
-    """What shows in a map, whatever its colors."""
-    face, figure = scene.face, scene.figure
-    return (face and (face.expression, face.gaze, face.glasses), figure and (figure.arms, figure.legs),
-            tuple((t.shape, t.spot, t.size) for t in scene.things), scene.sign and scene.sign.text)
+def alike(view: str, one: Scene, other: Scene) -> bool:
+    """Whether the maps of two scenes could pass for each other: a face's lines for another's, a pose for itself."""
+    if view != "pose" and one.face and other.face:
+        return True
+    if one.figure and other.figure:
+        return view in LINES or (one.figure.arms, one.figure.legs) == (other.figure.arms, other.figure.legs)
+    shown = [(tuple((t.shape, t.spot, t.size) for t in s.things), s.sign and s.sign.text) for s in (one, other)]
+    return shown[0] == shown[1]
 
 
 def control(view: str, rng: Random):
