@@ -28,7 +28,7 @@ from ..ace_model.record import Answer, Picture, RecordError, Turn, hash_of
 from ..ace_model.record_json import read, write
 from .types import CATEGORY, LongContextUnitType
 
-CONNECTED = Picture("the connected picture")  # has no folder, so that no record can hold it
+CONNECTED = Picture("the connected picture]")  # no record can hold a name that ends so
 OUTPUTS = [io.Image.Output(display_name="image", tooltip="The answer that is looked at."),
            io.Image.Output(display_name="images", is_output_list=True, tooltip="All answers up to it, oldest first."),
            LongContextUnitType.Output(display_name="lcu", tooltip="The conversation up to it, for history of ACE Long-context "

@@ -13,7 +13,8 @@ TEXTS, LATENTS = 128 * 2**20, 64 * 2**20  # bytes per encoder: 60 of the longest
 class Encoded:
     """What encoders made, by what it was made of. The least recently used goes first.
 
-    Whatever is patched (a LoRA on T5, say) encodes anew: keys hold the patcher's `patches_uuid`, which every patch changes.
+    Whatever is patched (a LoRA on T5, say) encodes anew: keys hold the patcher's `patches_uuid`, which
+    every patch of a weight changes.
     """
 
     def __init__(self, limit: int):

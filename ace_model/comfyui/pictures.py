@@ -7,7 +7,8 @@ from pathlib import Path
 import folder_paths
 import numpy as np
 import torch
-from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+from comfy.cli_args import args
+from PIL import Image, ImageOps, PngImagePlugin
 from torch import Tensor
 
 from ..errors import InputError
@@ -38,7 +39,7 @@ def open_picture(picture: Picture, mode: str = "RGB") -> Tensor:
     except FileNotFoundError:
         raise PictureError(f"{picture.file} is not in ComfyUI's {picture.place} folder any more: put it back, or choose "
                            "another picture.") from None
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+    except (OSError, ValueError, Image.DecompressionBombError, SyntaxError) as error:
         raise PictureError(f"{picture.file} cannot be opened as a picture ({error}): choose another.") from None
     return torch.from_numpy(levels.astype(np.float32) / 255)
 
@@ -74,13 +75,14 @@ def answer_for(key: str) -> Answer:
 
 
 def save(image: Tensor, answer: Answer, prompt: dict | None, workflow: dict | None) -> None:
-    """Write (H, W, 3) in [0, 1] as 8-bit PNG with the workflow in it, as Save Image does. Whole, or not at all."""
+    """Write (H, W, 3) in [0, 1] as 8-bit PNG with the workflow in it, unless ComfyUI runs with --disable-metadata, as Save
+    Image does. Whole, or not at all."""
     path = path_of(Picture(answer.file, answer.place))
     path.parent.mkdir(parents=True, exist_ok=True)
     levels = (255 * image.cpu().float()).clamp(0, 255).numpy().astype(np.uint8)
     notes = PngImagePlugin.PngInfo()
     for name, value in (("prompt", prompt), *(workflow or {}).items()):
-        if value is not None:
+        if value is not None and not args.disable_metadata:
             notes.add_text(name, json.dumps(value))
     new = path.with_suffix(".new")
     try:

@@ -35,14 +35,17 @@ def described(value: Any, depth: int = DEPTH) -> str:
         return repr(value)
     if isinstance(value, Tensor):
         flat = value.detach().flatten()
-        chosen = flat[torch.linspace(0, flat.numel() - 1, min(SAMPLES, flat.numel())).long().to(flat.device)]
+        where = torch.linspace(0, flat.numel() - 1, min(SAMPLES, flat.numel()), dtype=torch.float64)  # float32 ends at 2²⁴
+        chosen = flat[where.long().to(flat.device)]
         return f"{value.dtype} {tuple(value.shape)} {chosen.double().tolist()}"
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     if depth == 0:
         return kind
     if isinstance(value, Mapping):
         inside = sorted(f"{key}: {described(item, depth - 1)}" for key, item in value.items())
-    elif isinstance(value, list | tuple | set):
+    elif isinstance(value, set | frozenset):
+        inside = sorted(described(item, depth - 1) for item in value)
+    elif isinstance(value, list | tuple):
         inside = [described(item, depth - 1) for item in value]
     elif isinstance(value, torch.nn.Module):
         inside = [f"{key}: {described(item)}" for key, item in sorted(value.state_dict().items())]
