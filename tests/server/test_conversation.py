@@ -195,6 +195,13 @@ def test_the_saved_picture_opens_as_the_same_conversation(server, base):
     assert {name: value for name, value in turns[0].items() if name != "answer"} == json.loads(text)["turns"][0]
 
 
+def test_answers_hold_no_workflow_where_metadata_is_off(base, asked):
+    with ComfyServer(base, extra_args=["--disable-metadata"]) as quiet:
+        record = Record((turn("q", None, "make {image} plain", [Picture("a.png", "input")], seed=12),), "q")
+        answers, _ = ask(quiet, talk(record), extra_pnginfo={"workflow": {"nodes": []}})
+    assert not {"prompt", "workflow"} & set(Image.open(base / "output" / answers["q"]["file"]).info)
+
+
 def test_settings_have_the_limits_and_defaults_of_the_widgets(server):
     schema = json.loads((ROOT / "ace_model/record.schema.json").read_text(encoding="utf-8"))["$defs"]["settings"]["properties"]
     widgets = {}
