@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .config import ACEConfig
-from .layers import Block, FinalLayer, Mlp, PatchEmbed, TimestepEmbedder, attention
+from .layers import Block, FinalLayer, Mlp, PatchEmbed, TimestepEmbedder, attention, target_only
 from .rope import Grids, rotary_tables
 
 ROPE_TABLES = 8  # how many are kept; the largest (10 frames at 1024px) takes 12 MB
@@ -40,8 +40,7 @@ class DiT(nn.Module):
         features of the identifier strings → texts (B, L, D) with their frame's indicator added, names (B, F, D).
         """
         conditions = len(texts) - 1
-        rows = [conditions, *range(conditions)]  # the target has the last name in use, image i the i-th
-        names = self.y_embedder(indicators[:, rows])
+        names = self.y_embedder(indicators[:, :conditions + 1].roll(1, 1))  # the target has the last in use, image i the i-th
         return [self.y_embedder(text) + names[:, f:f + 1] for f, text in enumerate(texts)], names
 
     def forward(self, x: Tensor, timestep: Tensor, target_mask: Tensor, images: Sequence[Tensor],
@@ -65,8 +64,11 @@ class DiT(nn.Module):
         return self.unpatchify(self.final_layer(out[:, :lengths[0][0]], t), grids[0])
 
     def run_blocks(self, x: Tensor, y: Tensor, t0: Tensor, rope: Tensor, lengths) -> Tensor:
-        """x (B, N, D), y (B, L, D), t0 (B, 6·D) → (B, N, D). A host that patches blocks overrides this."""
-        for block in self.blocks:
+        """x (B, N, D), y (B, L, D), t0 (B, 6·D) → (B, n, D), at least the target's tokens. A host that patches blocks overrides
+        this."""
+        for i, block in enumerate(self.blocks):
+            if i == len(self.blocks) - 1:
+                lengths = target_only(lengths)  # nothing reads the other frames after the last block
             x = block(x, y, t0, rope, lengths, self.attention)
         return x
 

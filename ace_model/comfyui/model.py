@@ -23,7 +23,9 @@ from ..checkpoint import t5_config
 from ..config import HEAD_WIDTH, HEADS, ACEConfig
 from ..dit import DiT
 from ..errors import InputError
+from ..layers import target_only
 from ..soundness import warn
+from .attention import EVERY_FRAME
 
 FRAMES = "ace_frames"  # conditioning key: flat dict of tensors, made by conditioning.py
 
@@ -62,19 +64,24 @@ class ComfyDiT(DiT):
         return pad_to_patch_size(x, (patch, patch), padding_mode="replicate")
 
     def run_blocks(self, x, y, t0, rope, lengths, transformer_options):
-        """The blocks in order, each open to replacement (`patches_replace`) and to additions (`patches`)."""
+        """The blocks in order, each open to replacement (`patches_replace`) and to additions (`patches`). The last computes the
+        target alone where no patch sees it."""
         def attention(q, k, v):
             return optimized_attention(q, k, v, q.shape[1], mask=None, skip_reshape=True,
                                        transformer_options=transformer_options)
 
         replacements = transformer_options.get("patches_replace", {}).get("dit", {})
         additions = transformer_options.get("patches", {}).get("double_block", [])
+        last = len(self.blocks) - 1
+        whole = additions or ("double_block", last) in replacements or transformer_options.get(EVERY_FRAME)
         transformer_options["total_blocks"] = len(self.blocks)
         transformer_options["block_type"] = "double"
         for i, block in enumerate(self.blocks):
             transformer_options["block_index"] = i
+            if i == last and not whole:
+                lengths = target_only(lengths)
             if ("double_block", i) in replacements:
-                def original(args, block=block):
+                def original(args, block=block, lengths=lengths):
                     return {"img": block(args["img"], args["txt"], args["vec"], args["pe"], lengths, attention),
                             "txt": args["txt"]}
                 args = {"img": x, "txt": y, "vec": t0, "pe": rope, "transformer_options": transformer_options}
