@@ -56,10 +56,10 @@ class DiT(nn.Module):
         grids = tuple(self.token_grid(latent) for latent in latents)
         lengths = [rows * columns for rows, columns in grids], [text.shape[1] for text in texts]
 
-        tokens = [self.x_embedder(latent, mask) + names[:, f:f + 1]
-                  for f, (latent, mask) in enumerate(zip(latents, masks, strict=True))]
+        tokens = torch.cat([self.x_embedder(latent, mask) + names[:, f:f + 1]
+                            for f, (latent, mask) in enumerate(zip(latents, masks, strict=True))], 1)  # (B, N, D)
         t = self.t_embedder(timestep, x.dtype)  # (B, D)
-        out = self.run_blocks(torch.cat(tokens, 1), torch.cat(list(texts), 1), self.t_block(t),
+        out = self.run_blocks(tokens, torch.cat(list(texts), 1), self.t_block(t),
                               self.rope(grids, x.device), lengths, **host)
         return self.unpatchify(self.final_layer(out[:, :lengths[0][0]], t), grids[0])
 

@@ -105,7 +105,8 @@ class Block(nn.Module):
 
     def self_attention(self, x: Tensor, rope: Tensor, attention, wanted: int) -> Tensor:
         q, k, v = self.attn.qkv(x[:, :wanted], x)
-        return self.attn.o(attention(rotate(q, rope[:, :wanted]), rotate(k, rope), v))
+        q = rotate(q, rope[:, :wanted])  # lets go of the unrotated ones before the keys' turn, where memory peaks
+        return self.attn.o(attention(q, rotate(k, rope), v))
 
     def cross_attention(self, x: Tensor, y: Tensor, lengths: "Lengths", attention) -> Tensor:
         frames, texts = lengths

@@ -8,6 +8,7 @@ import math
 import comfy.conds
 import comfy.latent_formats
 import comfy.model_base
+import comfy.model_management
 import comfy.patcher_extension
 import comfy.supported_models_base
 import comfy.text_encoders.pixart_t5
@@ -24,6 +25,7 @@ from ..config import HEAD_WIDTH, HEADS, ACEConfig
 from ..dit import DiT
 from ..errors import InputError
 from ..layers import target_only
+from ..planner import MARGIN, activation_bytes
 from ..soundness import warn
 from .attention import EVERY_FRAME
 
@@ -96,12 +98,11 @@ class ComfyDiT(DiT):
 
 
 class ACE(comfy.model_base.BaseModel):
-    """eps prediction on the reference's schedule; condition frames are passed as flat lists and count towards memory."""
+    """eps prediction on the reference's schedule; condition frames are passed as flat lists."""
 
     def __init__(self, model_config, device=None):
         super().__init__(model_config, comfy.model_base.ModelType.EPS, device=device, unet_model=ComfyDiT)
         self.model_sampling.set_sigmas(diffusion.sigmas())
-        self.memory_usage_factor_conds = ("images",)
 
     def extra_conds(self, **kwargs):
         """Conditioning → conds of the forward pass. Text is projected here, once per prompt, unless weights may change
@@ -158,6 +159,20 @@ class ACE(comfy.model_base.BaseModel):
         latents += kwargs.get("reference_latents") or ()
         return {"images": [1, 4, sum(math.prod(x.shape[-2:]) for x in latents)]} if latents else {}
 
+    def memory_required(self, input_shape, cond_shapes={}):  # noqa: B006 - core's signature
+        """Bytes to leave free for one pass over a batch: the planner's with its margin. Texts are too small to count.
+
+        Core asks before it samples, with room for both branches in input_shape and one picture's condition images for each of
+        them; and at every step, with each cond as it goes into the batch.
+        """
+        config, images = self.diffusion_model.config, cond_shapes.get("images", ())
+        pictures = 1 if "target_mask" in cond_shapes else input_shape[0] / max(1, len(images))
+        cells = input_shape[0] * math.prod(input_shape[2:]) + pictures * sum(math.prod(shape[2:]) for shape in images)
+        fused = (comfy.model_management.pytorch_attention_flash_attention() or comfy.model_management.xformers_enabled()
+                 or comfy.model_management.sage_attention_enabled() or comfy.model_management.flash_attention_enabled())
+        return MARGIN * activation_bytes(config, round(cells / config.patch_size**2), 0,
+                                         comfy.model_management.dtype_size(self.get_dtype_inference()), fused)
+
 
 def _to(cond, device):
     """Put a condition on the device once instead of at every step."""
@@ -173,7 +188,6 @@ class ACEModelConfig(comfy.supported_models_base.BASE):
     sampling_settings = {"beta_schedule": "sqrt_linear", "linear_start": 1e-4, "linear_end": 0.02, "timesteps": 1000}
     latent_format = comfy.latent_formats.SD15
     supported_inference_dtypes = [torch.bfloat16, torch.float32]  # the reference runs in bf16; fp16 is untried
-    memory_usage_factor = 0.5
     vae_key_prefix = ["vae."]
     text_encoder_key_prefix = ["text_encoders."]
 

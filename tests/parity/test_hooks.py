@@ -93,12 +93,14 @@ def test_text_is_projected_once_per_run(comfy, pack, model, monkeypatch):
 def test_condition_frames_count_in_memory(comfy, pack, model):
     import comfy.sampler_helpers
 
-    def estimate(images, cells=16):
+    def estimate(images, cells=16, batch=1):
         conds = comfy.sampler_helpers.convert_cond(conditioning(pack, images, cells))
-        return comfy.sampler_helpers.estimate_memory(model, (1, 4, 16, 16), {"positive": conds})[0]
-    alone = estimate(0)
-    assert estimate(2) == pytest.approx(alone * 2)  # two passes are estimated for the target, one per condition frame
-    assert estimate(2, cells=32) == pytest.approx(alone * 5)
+        return comfy.sampler_helpers.estimate_memory(model, (batch, 4, 16, 16), {"positive": conds, "negative": conds})
+    (both, one), (both_of_two, one_of_two) = estimate(0), estimate(2)
+    assert both == pytest.approx(2 * one)  # branches of guidance at once, or one after the other
+    assert (both_of_two, one_of_two) == pytest.approx((3 * both, 3 * one))
+    assert estimate(2, cells=32) == pytest.approx((9 * both, 9 * one))
+    assert estimate(2, batch=4) == pytest.approx((12 * both, 12 * one))
 
 
 def test_detection_is_wrapped_once_and_leaves_other_models_alone(comfy, pack, golden):
