@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from ace_model.config import ACEConfig
+from ace_model.diffusion import guide
 from ace_model.dit import DiT
 
 LAYOUTS = {  # name: (frames' height and width in pixels, target first; tokens of each frame's text; batch)
@@ -131,6 +132,14 @@ def test_a_step_never_waits(projected, kind, build):
         with OnTheCard():
             step(network, kind, *layout, projected=projected)
         assert len(network._rope) == 1
+
+
+def test_guidance_never_waits(pack):
+    with FakeTensorMode():
+        x, denoised, cond, uncond = (torch.zeros(2, 4, 64, 64, device="cuda") for _ in range(4))
+        with OnTheCard():
+            pack.sampling.rescaled(x - denoised, x - cond)
+            guide(cond, uncond)
 
 
 @pytest.mark.parametrize("wait", [lambda x: x.sum().item(), lambda x: bool(x.any()), lambda x: x.cpu(), lambda x: x.nonzero(),
