@@ -15,20 +15,17 @@ def activation_bytes(config: ACEConfig, tokens: int, words: int, element_size: i
     tokens, words: of all frames, and of all frames' texts, added up over the batch · element_size: bytes of a number in the
     type the network computes in · fused: attention keeps no scores (flash, memory-efficient and cuDNN kernels, xformers, sage).
 
-    The peak is in a block, and it is the same in every block but the last, which is smaller. Always alive are the embedded
-    tokens, which `DiT.forward` holds, and the block's input. Then it is the largest of three moments, in numbers of a token's
-    width.
+    The peak lies in a block, and is the same in every block but the last, which is smaller. The embedded tokens, which
+    `DiT.forward` holds, and the block's input are always alive. To them comes the largest of three moments.
     """
-    size, rotated = element_size, 4  # rotation computes in float32
-    keys = rotated * (1 if size < rotated else 0)  # their copy in float32
-    rotating = size * 4 + keys + rotated * 2  # normed tokens, rotated q, k, v; both halves of k, and the halves as one
-    attending = size * 6  # normed tokens, q and k rotated, k as it was, v; the answer
-    scores = 0
+    width, size, float32 = config.hidden_size, element_size, 4
+    rotating = width * (4 * size  # normed tokens, rotated q, k, v
+                        + (float32 if size < float32 else 0)  # k in float32
+                        + 2 * float32)  # both halves of it rotated, and the halves as one
+    attending = width * 6 * size  # normed tokens, rotated q and k, k as it was, v, the answer
     if not fused:
-        attending += size  # v once more, in one piece
-        scores = 2 * QUERIES * config.num_heads * size  # of one token as key, before and after the softmax
-    widening = size * (2 + 2 * config.mlp_ratio)  # after cross-attention, modulated; the MLP's inside before and after GELU
-    width = config.hidden_size
-    peak = max(width * rotating, width * attending + scores, width * widening)
-    head = width // config.num_heads
-    return int(tokens * (width * size * 2 + peak + 4 * head) + words * width * size)  # 4·head: a token's rotary tables
+        attending += width * size  # v once more, in one piece
+        attending += 2 * QUERIES * config.num_heads * size  # a key's scores, before and after the softmax
+    widening = width * size * (2 + 2 * config.mlp_ratio)  # after cross-attention, modulated; the MLP's inside and its GELU
+    always, rotary = 2 * width * size, width // config.num_heads * float32
+    return int(tokens * (always + rotary + max(rotating, attending, widening)) + words * width * size)
