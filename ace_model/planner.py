@@ -1,6 +1,6 @@
 """How much memory a step takes, from the layers of the network: the host loads and offloads by it.
 
-`python -m tests.bench.memory` holds it against what is alive in a full-size step, operation by operation.
+`python dev.py bench --memory` holds it against what is alive in a full-size step, operation by operation.
 """
 
 from .config import ACEConfig

@@ -1,4 +1,4 @@
-"""Memory of a step at full size without a graphics card: `python -m tests.bench.memory`.
+"""Memory of a step at full size without a graphics card: `python dev.py bench --memory`, or `python -m tests.bench.memory`.
 
 Tensors without contents on a card that need not exist go through the network inside ComfyUI's classes, and every storage is
 watched from its making to its end. The planner's answer stands beside it, and then what fits on which card by ComfyUI's own

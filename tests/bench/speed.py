@@ -16,6 +16,7 @@ import psutil
 import torch
 
 from ace_model.config import ACEConfig
+from tests.bench import memory
 
 TEXT_TOKENS = 20  # of a usual instruction
 GUIDED = 2  # passes of a guided step
@@ -149,8 +150,12 @@ def measure(device: torch.device, dtype: torch.dtype, sizes: list[int], rounds: 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python dev.py bench", description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="256 px on the CPU, 512 px on a graphics card")
+    parser.add_argument("--memory", action="store_true", help="memory of a step and what fits on which card, without a card")
     parser.add_argument("--rounds", type=int, default=0, help="measurements per line (default: 7, quick 5)")
     options = parser.parse_args()
+    if options.memory:
+        memory.main()
+        return
     rounds = options.rounds or (5 if options.quick else 7)
     measure(torch.device("cpu"), torch.float32, [256] if options.quick else [256, 512], rounds)
     if torch.cuda.is_available():

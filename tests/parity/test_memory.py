@@ -1,4 +1,4 @@
-"""Memory of a step: the planner against what is alive, and what ComfyUI is told. `python -m tests.bench.memory` prints more."""
+"""Memory of a step: the planner against what is alive, and what ComfyUI is told. `python dev.py bench --memory` prints more."""
 
 import pytest
 import torch
