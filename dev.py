@@ -344,7 +344,7 @@ def main(argv: list[str]) -> int:
         "demo": (partial(program, "demo.page.run", []), "a page of edited pictures [--image PHOTO --instruction TEXT]"),
         "test": (test, "run ruff and all tests [--full], or pytest once with the arguments given"),
         "serve": (partial(program, "demo.serve", [str(DEV / "serve")]), "start ComfyUI with the pack [--port, --demo]"),
-        "bench": (partial(program, "tests.bench.speed", []), "measure speed and memory [--quick]"),
+        "bench": (partial(program, "tests.bench.speed", []), "measure speed [--quick], or plan memory [--memory]"),
         "soak": (partial(program, "tests.fuzz.soak", []), "send random requests to a real server [--minutes 60]"),
     }
     overview = "".join(f"\n  {name:<8}{text}" for name, (_, text) in commands.items())

@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .config import ACEConfig
-from .layers import Block, FinalLayer, Mlp, PatchEmbed, TimestepEmbedder, attention
+from .layers import Block, FinalLayer, Mlp, PatchEmbed, TimestepEmbedder, attention, target_only
 from .reuse import Call, ContextReuse
 from .rope import Grids, rotary_tables
 
@@ -43,8 +43,7 @@ class DiT(nn.Module):
         features of the identifier strings → texts (B, L, D) with their frame's indicator added, names (B, F, D).
         """
         conditions = len(texts) - 1
-        rows = [conditions, *range(conditions)]  # the target has the last name in use, image i the i-th
-        names = self.y_embedder(indicators[:, rows])
+        names = self.y_embedder(indicators[:, :conditions + 1].roll(1, 1))  # the target has the last in use, image i the i-th
         return [self.y_embedder(text) + names[:, f:f + 1] for f, text in enumerate(texts)], names
 
     def forward(self, x: Tensor, timestep: Tensor, target_mask: Tensor, images: Sequence[Tensor],
@@ -66,16 +65,19 @@ class DiT(nn.Module):
                 latents, masks, grids, texts = latents[:1], masks[:1], grids[:1], texts[:1]
         lengths = [rows * columns for rows, columns in grids], [text.shape[1] for text in texts]
 
-        tokens = [self.x_embedder(latent, mask) + names[:, f:f + 1]
-                  for f, (latent, mask) in enumerate(zip(latents, masks, strict=True))]
+        tokens = torch.cat([self.x_embedder(latent, mask) + names[:, f:f + 1]
+                            for f, (latent, mask) in enumerate(zip(latents, masks, strict=True))], 1)  # (B, N, D)
         t = self.t_embedder(timestep, x.dtype)  # (B, D)
-        out = self.run_blocks(torch.cat(tokens, 1), torch.cat(list(texts), 1), self.t_block(t),
+        out = self.run_blocks(tokens, torch.cat(list(texts), 1), self.t_block(t),
                               self.rope(grids, x.device), lengths, call, **host)
         return self.unpatchify(self.final_layer(out[:, :lengths[0][0]], t), grids[0])
 
     def run_blocks(self, x: Tensor, y: Tensor, t0: Tensor, rope: Tensor, lengths, call: Call | None = None) -> Tensor:
-        """x (B, N, D), y (B, L, D), t0 (B, 6·D) → (B, N, D). A host that patches blocks overrides this."""
+        """x (B, N, D), y (B, L, D), t0 (B, 6·D) → (B, n, D), at least the target's tokens. A host that patches blocks overrides
+        this."""
         for i, block in enumerate(self.blocks):
+            if i == len(self.blocks) - 1:
+                lengths = target_only(lengths)  # nothing reads the other frames after the last block
             x = block(x, y, t0, rope, lengths, self.attention, call and partial(call, i))
         return x
 

@@ -91,29 +91,40 @@ class Block(nn.Module):
         self.mlp = Mlp(hidden, int(hidden * mlp_ratio), hidden, ops, where)
 
     def forward(self, x: Tensor, y: Tensor, t0: Tensor, rope: Tensor, lengths: "Lengths", attention, keep=None) -> Tensor:
-        """x (B, N, D) all frames' tokens, y (B, L, D) all frames' texts, t0 (B, 6·D), lengths: of each frame ·
-        keep: (k, v) → (k, v), see reuse.py."""
+        """x (B, N, D) all frames' tokens, y (B, L, D) all frames' texts, t0 (B, 6·D) → (B, n, D), n ≤ N.
+
+        lengths: of the frames to compute, which come first. Keys and values are always those of all N tokens ·
+        keep: (k, v) → (k, v), see reuse.py.
+        """
+        wanted = sum(lengths[0])
         table = self.scale_shift_table.to(x) + rearrange(t0, "b (six d) -> b six d", six=6)
         shift1, scale1, gate1, shift2, scale2, gate2 = table.chunk(6, dim=1)  # (B, 1, D) each
-        x = torch.addcmul(x, gate1, self.self_attention(modulate(self.norm1(x), shift1, scale1), rope, attention, keep))
+        x = torch.addcmul(x[:, :wanted], gate1,
+                          self.self_attention(modulate(self.norm1(x), shift1, scale1), rope, attention, wanted, keep))
         x = x + self.cross_attention(x, y, lengths, attention)  # no norm, no gate
         return torch.addcmul(x, gate2, self.mlp(modulate(self.norm2(x), shift2, scale2)))
 
-    def self_attention(self, x: Tensor, rope: Tensor, attention, keep=None) -> Tensor:
-        q, k, v = self.attn.qkv(x, x)
-        q, k = rotate(q, rope), rotate(k, rope)
+    def self_attention(self, x: Tensor, rope: Tensor, attention, wanted: int, keep=None) -> Tensor:
+        q, k, v = self.attn.qkv(x[:, :wanted], x)
+        q = rotate(q, rope[:, :wanted])  # lets go of the unrotated ones before the keys' turn, where memory peaks
+        k = rotate(k, rope)
         if keep is not None:
             k, v = keep(k, v)
         return self.attn.o(attention(q, k, v))
 
     def cross_attention(self, x: Tensor, y: Tensor, lengths: "Lengths", attention) -> Tensor:
         frames, texts = lengths
-        q, k, v = self.cross_attn.qkv(x, y)
+        q, k, v = self.cross_attn.qkv(x, y[:, :sum(texts)])
         return self.cross_attn.o(torch.cat([
             attention(*qkv) for qkv in zip(q.split(frames, 2), k.split(texts, 2), v.split(texts, 2), strict=True)], 1))
 
 
 Lengths = tuple[list[int], list[int]]  # tokens of each frame, tokens of each frame's text
+
+
+def target_only(lengths: Lengths) -> Lengths:
+    frames, texts = lengths
+    return frames[:1], texts[:1]
 
 
 class FinalLayer(nn.Module):

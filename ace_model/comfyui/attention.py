@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import InputError
 
+EVERY_FRAME = "ace_every_frame"  # key in transformer_options: the last block computes every frame, not the target alone
 CHUNK = 256  # queries at once: at 4,096 tokens and ten frames a chunk of one head takes 40 MB
 
 
@@ -41,6 +42,7 @@ class Watch:
             return before(func, q, k, v, heads, *args, **kwargs) if before else func(q, k, v, heads, *args, **kwargs)
 
         options["optimized_attention_override"] = override
+        options[EVERY_FRAME] = True
         return model
 
     @property

@@ -25,8 +25,11 @@ from ..checkpoint import t5_config
 from ..config import HEAD_WIDTH, HEADS, ACEConfig
 from ..dit import DiT
 from ..errors import InputError
+from ..layers import target_only
+from ..planner import MARGIN, activation_bytes
 from ..reuse import ContextReuse, kept_bytes
 from ..soundness import warn
+from .attention import EVERY_FRAME
 
 FRAMES = "ace_frames"  # conditioning key: flat dict of tensors, made by conditioning.py
 REUSE = "ace_context_reuse"  # key in transformer_options and in marked conditioning, see reuse.py
@@ -86,19 +89,24 @@ class ComfyDiT(DiT):
         return pad_to_patch_size(x, (patch, patch), padding_mode="replicate")
 
     def run_blocks(self, x, y, t0, rope, lengths, call, transformer_options):
-        """The blocks in order, each open to replacement (`patches_replace`) and to additions (`patches`)."""
+        """The blocks in order, each open to replacement (`patches_replace`) and to additions (`patches`). The last computes the
+        target alone where no patch sees it."""
         def attention(q, k, v):
             return optimized_attention(q, k, v, q.shape[1], mask=None, skip_reshape=True,
                                        transformer_options=transformer_options)
 
         replacements = transformer_options.get("patches_replace", {}).get("dit", {})
         additions = transformer_options.get("patches", {}).get("double_block", [])
+        last = len(self.blocks) - 1
+        whole = additions or ("double_block", last) in replacements or transformer_options.get(EVERY_FRAME)
         transformer_options["total_blocks"] = len(self.blocks)
         transformer_options["block_type"] = "double"
         for i, block in enumerate(self.blocks):
             transformer_options["block_index"] = i
+            if i == last and not whole:
+                lengths = target_only(lengths)
             if ("double_block", i) in replacements:
-                def original(args, block=block):
+                def original(args, block=block, lengths=lengths):
                     return {"img": block(args["img"], args["txt"], args["vec"], args["pe"], lengths, attention),
                             "txt": args["txt"]}
                 args = {"img": x, "txt": y, "vec": t0, "pe": rope, "transformer_options": transformer_options}
@@ -113,12 +121,11 @@ class ComfyDiT(DiT):
 
 
 class ACE(comfy.model_base.BaseModel):
-    """eps prediction on the reference's schedule; condition frames are passed as flat lists and count towards memory."""
+    """eps prediction on the reference's schedule; condition frames are passed as flat lists."""
 
     def __init__(self, model_config, device=None):
         super().__init__(model_config, comfy.model_base.ModelType.EPS, device=device, unet_model=ComfyDiT)
         self.model_sampling.set_sigmas(diffusion.sigmas())
-        self.memory_usage_factor_conds = ("images",)
 
     def extra_conds(self, **kwargs):
         """Conditioning → conds of the forward pass. Text is projected here, once per prompt, unless weights may change
@@ -177,11 +184,20 @@ class ACE(comfy.model_base.BaseModel):
         return ({"images": shape} | ({"kept": shape} if kwargs.get(REUSE) else {})) if latents else {}
 
     def memory_required(self, input_shape, cond_shapes={}):  # noqa: B006 - core's signature
-        """Bytes, with what context reuse keeps. Core asks with twice the batch: once for each branch of guidance."""
-        config, bytes_each = self.diffusion_model.config, comfy.model_management.dtype_size(self.get_dtype_inference())
+        """Bytes to leave free for one pass over a batch: the planner's with its margin. Texts are too small to count.
+
+        Core asks before it samples, with room for both branches in input_shape and one picture's condition images for each of
+        them; and at every step, with each cond as it goes into the batch.
+        """
+        config, images = self.diffusion_model.config, cond_shapes.get("images", ())
+        pictures = 1 if "target_mask" in cond_shapes else input_shape[0] / max(1, len(images))
+        cells = input_shape[0] * math.prod(input_shape[2:]) + pictures * sum(math.prod(shape[2:]) for shape in images)
+        fused = (comfy.model_management.pytorch_attention_flash_attention() or comfy.model_management.xformers_enabled()
+                 or comfy.model_management.sage_attention_enabled() or comfy.model_management.flash_attention_enabled())
+        size = comfy.model_management.dtype_size(self.get_dtype_inference())
         tokens = sum(shape[2] for shape in cond_shapes.get("kept", ())) // config.patch_size**2
-        kept = kept_bytes(config.depth, config.hidden_size, tokens, bytes_each) * max(1, input_shape[0] // 2)
-        return super().memory_required(input_shape, cond_shapes) + kept
+        kept = kept_bytes(config.depth, config.hidden_size, tokens, size) * max(1, input_shape[0] // 2)
+        return kept + MARGIN * activation_bytes(config, round(cells / config.patch_size**2), 0, size, fused)
 
 
 def _to(cond, device):
@@ -198,7 +214,6 @@ class ACEModelConfig(comfy.supported_models_base.BASE):
     sampling_settings = {"beta_schedule": "sqrt_linear", "linear_start": 1e-4, "linear_end": 0.02, "timesteps": 1000}
     latent_format = comfy.latent_formats.SD15
     supported_inference_dtypes = [torch.bfloat16, torch.float32]  # the reference runs in bf16; fp16 is untried
-    memory_usage_factor = 0.5
     vae_key_prefix = ["vae."]
     text_encoder_key_prefix = ["text_encoders."]
 

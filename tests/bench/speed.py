@@ -16,6 +16,7 @@ import psutil
 import torch
 
 from ace_model.config import ACEConfig
+from tests.bench import memory
 
 TEXT_TOKENS = 20  # of a usual instruction
 GUIDED = 2  # passes of a guided step
@@ -68,14 +69,18 @@ def products(network, pixels: int, context: int) -> list[tuple[torch.Tensor, tor
 
     out = [layer(frame, network.x_embedder.proj)] * frames
     out += [layer(1, linear) for linear in (network.t_embedder.mlp[0], network.t_embedder.mlp[2], network.t_block[1])]
-    over_all = noise(heads, tokens, head), noise(heads, head, tokens), noise(heads, tokens, tokens)
+    keys, values, over_all = noise(heads, head, tokens), noise(heads, tokens, head), noise(heads, tokens, tokens)
     over_text = noise(heads, frame, head), noise(heads, head, TEXT_TOKENS), noise(heads, frame, TEXT_TOKENS)
     for block in network.blocks:
-        out += [layer(tokens, linear) for linear in (block.attn.q, block.attn.k, block.attn.v, block.attn.o)]
-        out += [(over_all[0], over_all[1]), (over_all[2], over_all[0])]
-        out += [layer(tokens, block.cross_attn.q), layer(text, block.cross_attn.k), layer(text, block.cross_attn.v)]
+        if block is network.blocks[-1]:
+            frames, text = 1, TEXT_TOKENS  # nothing reads the condition images after the last block
+        wanted = frame * frames
+        out += [layer(tokens, linear) for linear in (block.attn.k, block.attn.v)]
+        out += [(values[:, :wanted], keys), (over_all[:, :wanted], values)]
+        out += [layer(wanted, linear) for linear in (block.attn.q, block.attn.o)]
+        out += [layer(wanted, block.cross_attn.q), layer(text, block.cross_attn.k), layer(text, block.cross_attn.v)]
         out += [(over_text[0], over_text[1]), (over_text[2], over_text[1].mT)] * frames
-        out += [layer(tokens, linear) for linear in (block.cross_attn.o, block.mlp.fc1, block.mlp.fc2)]
+        out += [layer(wanted, linear) for linear in (block.cross_attn.o, block.mlp.fc1, block.mlp.fc2)]
     return [*out, layer(frame, network.final_layer.linear)]
 
 
@@ -145,8 +150,12 @@ def measure(device: torch.device, dtype: torch.dtype, sizes: list[int], rounds: 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python dev.py bench", description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="256 px on the CPU, 512 px on a graphics card")
+    parser.add_argument("--memory", action="store_true", help="memory of a step and what fits on which card, without a card")
     parser.add_argument("--rounds", type=int, default=0, help="measurements per line (default: 7, quick 5)")
     options = parser.parse_args()
+    if options.memory:
+        memory.main()
+        return
     rounds = options.rounds or (5 if options.quick else 7)
     measure(torch.device("cpu"), torch.float32, [256] if options.quick else [256, 512], rounds)
     if torch.cuda.is_available():

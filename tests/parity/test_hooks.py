@@ -37,7 +37,7 @@ def test_block_replacement_and_additions(comfy, pack, model):
     patched = model.clone()
     for i in range(3):
         patched.set_model_patch_replace(replace, "dit", "double_block", i)
-    assert torch.equal(sample(comfy, patched, positive), sample(comfy, model, positive))
+    torch.testing.assert_close(sample(comfy, patched, positive), sample(comfy, model, positive), rtol=1e-4, atol=1e-5)
     assert seen == [(i, "double", 3, 128, 10) for i in range(3)] * 2  # two frames of 64 tokens, two texts of 5; two steps
 
     added = model.clone()
@@ -68,7 +68,18 @@ def test_attention_can_be_overridden_and_gets_no_mask(comfy, pack, model):
     patched = model.clone()
     patched.model_options["transformer_options"]["optimized_attention_override"] = override
     sample(comfy, patched, conditioning(pack, 1))
-    assert len(calls) == 2 * 3 * (1 + 2) and calls == [None] * len(calls)  # steps × blocks × (all frames, then each frame)
+    block, last = 1 + 2, 1 + 1  # all frames, then each frame; the last block: the target's queries, then the target
+    assert calls == [None] * 2 * (2 * block + last)  # two steps of three blocks
+
+
+def test_attention_that_is_read_is_every_frames_in_every_block(comfy, pack, model):
+    from ace_model.comfyui.attention import Watch
+    for blocks in ((0, 2), (2, 2)):  # the last alone, too, which else computes the target only
+        watch = Watch([64, 64, 64], [5, 5, 5], torch.ones(64, dtype=torch.bool), blocks)
+        sample(comfy, watch.on(model), conditioning(pack, 2))
+        assert watch.shares.sum().item() == pytest.approx(1, abs=1e-4)
+        for words in watch.words:
+            torch.testing.assert_close(words.sum(1), torch.ones(64), rtol=1e-4, atol=1e-4)
 
 
 def test_text_is_projected_once_per_run(comfy, pack, model, monkeypatch):
@@ -82,12 +93,14 @@ def test_text_is_projected_once_per_run(comfy, pack, model, monkeypatch):
 def test_condition_frames_count_in_memory(comfy, pack, model):
     import comfy.sampler_helpers
 
-    def estimate(images, cells=16):
+    def estimate(images, cells=16, batch=1):
         conds = comfy.sampler_helpers.convert_cond(conditioning(pack, images, cells))
-        return comfy.sampler_helpers.estimate_memory(model, (1, 4, 16, 16), {"positive": conds})[0]
-    alone = estimate(0)
-    assert estimate(2) == pytest.approx(alone * 2)  # two passes are estimated for the target, one per condition frame
-    assert estimate(2, cells=32) == pytest.approx(alone * 5)
+        return comfy.sampler_helpers.estimate_memory(model, (batch, 4, 16, 16), {"positive": conds, "negative": conds})
+    (both, one), (both_of_two, one_of_two) = estimate(0), estimate(2)
+    assert both == pytest.approx(2 * one)  # branches of guidance at once, or one after the other
+    assert (both_of_two, one_of_two) == pytest.approx((3 * both, 3 * one))
+    assert estimate(2, cells=32) == pytest.approx((9 * both, 9 * one))
+    assert estimate(2, batch=4) == pytest.approx((12 * both, 12 * one))
 
 
 def test_detection_is_wrapped_once_and_leaves_other_models_alone(comfy, pack, golden):

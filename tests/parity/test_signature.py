@@ -27,8 +27,8 @@ def test_weights_as_large_as_those_of_t5_xxl(described):
 
 def test_the_same_in_every_process():
     """Sets come in another order in every process; a LoRA holds one."""
-    code = ("import importlib.util as u; "
-            f"s = u.spec_from_file_location('signature', {str(FILE)!r}); m = u.module_from_spec(s); s.loader.exec_module(m); print(m.described([{'a', 'b', 'c', 'd'}, frozenset(['e', 'f', 'g'])]))")
+    load = f"s = u.spec_from_file_location('signature', {str(FILE)!r}); m = u.module_from_spec(s); s.loader.exec_module(m)"
+    code = f"import importlib.util as u; {load}; print(m.described([{{'a', 'b', 'c', 'd'}}, frozenset(['e', 'f', 'g'])]))"
     told = {subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, capture_output=True,
                            text=True, check=True).stdout for seed in ("1", "2", "3")}
     (only,) = told

@@ -1,5 +1,7 @@
 """The attention that the inspector reads, against dense attention from the equations."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from PIL import Image
@@ -107,7 +109,8 @@ def test_only_the_positive_branch_and_the_chosen_steps_count():
 
 def Watchless(model):
     """The same weights without a watch."""
-    plain = DiT(CONFIG).eval()
+    plain = Watched(CONFIG).eval()
+    plain.watch, plain.options = SimpleNamespace(_see=lambda *_: None), {}
     plain.load_state_dict(model.state_dict())
     return plain
 
