@@ -22,7 +22,7 @@ def activation_bytes(config: ACEConfig, tokens: int, words: int, element_size: i
     rotating = width * (4 * size  # normed tokens, rotated q, k, v
                         + (float32 if size < float32 else 0)  # k in float32
                         + 2 * float32)  # both halves of it rotated, and the halves as one
-    attending = width * 6 * size  # normed tokens, rotated q and k, k as it was, v, the answer
+    attending = width * 5 * size  # normed tokens, rotated q and k, v, the answer
     if not fused:
         attending += width * size  # v once more, in one piece
         attending += 2 * QUERIES * config.num_heads * size  # a key's scores, before and after the softmax
