@@ -181,6 +181,6 @@ def text(results: dict) -> str:
         blocks.append("## A whole guided edit, seconds by stage\n\n" + stages_table(results) + "\n\nNetwork and VAE at full "
                       "size with random weights, through the pack's nodes. The first edit loads the models, from files that "
                       "the system has in its memory. memory: the most that the process held.")
-    blocks += ["\n".join(lines) for lines in (verdicts(results), left_out(results), results.get("notes", []), remarks(results))
-               if lines]
+    said = [*verdicts(results), *left_out(results), *results.get("notes", []), *remarks(results)]
+    blocks += ["\n".join(f"- {line}" for line in said)] if said else []
     return "\n\n".join(blocks) + "\n"

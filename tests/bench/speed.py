@@ -9,6 +9,7 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -87,13 +88,10 @@ def measure_edits(run: Run, plan: list[stages.Edit], folder: Path, device: torch
     files = stages.write_files(folder / "models", text_encoder=text_encoder)
     for case in plan:
         say(f"{case.key} …")
-        try:
-            run.add("edits", case.key, stages.measure(case, files, device))
-        except torch.cuda.OutOfMemoryError:
-            run.add("edits", case.key, {"left_out": "out of memory"})
-            continue
-        first, second = (sum(run.results["edits"][case.key][which].values()) for which in ("first", "second"))
-        say(f"    {first:.1f} s the first time, {second:.1f} s the second")
+        row = fitting(stages.measure, case, files, device)
+        run.add("edits", case.key, row)
+        said = [f"{sum(row[which].values()):.1f} s the {which} time" for which in ("first", "second") if which in row]
+        say(f"    {', '.join(said) or row['left_out']}")
     for file in files.values():  # gigabytes that only a stopped run needs again
         if file.is_relative_to(folder):
             file.unlink()
@@ -114,7 +112,9 @@ def measure_steps(run: Run, plan: list[steps.Case], device: torch.device, option
             per_second = steps.speed(compute, device)
         why = steps.obstacle(case, network.config, compute, device, per_second, options.limit)
         say(f"[{number}/{len(plan)}] {case.key} …")
-        row = {"left_out": why} if why else attempt(case, network, compute, device, options)
+        row = {"left_out": why} if why else fitting(
+            steps.measure, case, network, compute, device, steps.rounds_of(device.type, options.quick, options.rounds),
+            BUDGETS[options.quick])
         run.add("steps", case.key, row)
         if "left_out" in row:
             total, spent = total - cost(case), spent - cost(case)
@@ -129,12 +129,13 @@ def cost(case: steps.Case) -> float:
     return steps.operations(case) * (2 if case.guided else 3.3)
 
 
-def attempt(case: steps.Case, network, compute: torch.dtype, device: torch.device, options: argparse.Namespace) -> dict:
-    rounds = steps.rounds_of(device.type, options.quick, options.rounds)
+def fitting(measure: Callable[..., dict], *arguments) -> dict:
+    """What `measure` finds; or that memory did not suffice, which must not end the run."""
     try:
-        return steps.measure(case, network, compute, device, rounds, BUDGETS[options.quick])
-    except torch.cuda.OutOfMemoryError:
-        torch.cuda.empty_cache()
+        return measure(*arguments)
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):  # CUDA's, the CPU's
+            raise
         return {"left_out": "out of memory"}
 
 
@@ -177,5 +178,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # dev.py's Ctrl-C comes as this
     try:
         sys.exit(main())
+    except KeyboardInterrupt:  # before there was a figure
+        sys.exit(130)
     except OSError as error:
         sys.exit(f"bench: {refusal(error, Path(sys.argv[1]), 'give another folder')}")

@@ -85,11 +85,9 @@ def operations(case: Case, config: ACEConfig | None = None) -> float:
     return 2 * case.batch * (embed + config.depth * block + last)
 
 
-def memory_needed(case: Case, config: ACEConfig, compute: torch.dtype) -> float:
-    """MiB that a pass takes at least: weights, and the widest activations of a block."""
-    parameters = (8 + 2 * config.mlp_ratio) * config.depth * config.hidden_size**2  # all but 2 % of them
-    activations = case.batch * case.tokens * config.hidden_size * (2 * config.mlp_ratio + 6)
-    return (parameters * WEIGHTS[case.weights].itemsize + activations * compute.itemsize) / MIB
+def activations(case: Case, config: ACEConfig, compute: torch.dtype) -> float:
+    """MiB that a pass takes beside the weights, at least: the MLP's two widest tensors and some of the usual width."""
+    return case.batch * case.tokens * config.hidden_size * (2 * config.mlp_ratio + 6) * compute.itemsize / MIB
 
 
 def inputs(case: Case, config: ACEConfig, compute: torch.dtype, device: torch.device) -> dict:
@@ -210,10 +208,12 @@ def obstacle(case: Case, config: ACEConfig, compute: torch.dtype, device: torch.
     expected = OVERHEAD * operations(case, config) * case.passes / per_second
     if expected > limit:
         return f"about {expected:.0f} s per step; --limit {math.ceil(expected / 60) * 60} measures it"
-    need = memory_needed(case, config, compute)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    need = activations(case, config, compute)
     have = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     if need > 0.9 * have / MIB:
-        return f"it needs over {need / 1024:.0f} GiB of memory, and {have / 2**30:.0f} are free"
+        return f"it needs over {need / 1024:.0f} GiB beside the weights, and {have / 2**30:.0f} are free"
     return None
 
 
