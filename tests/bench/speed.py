@@ -99,29 +99,28 @@ def measure_edits(run: Run, plan: list[stages.Edit], folder: Path, device: torch
 
 def measure_steps(run: Run, plan: list[steps.Case], device: torch.device, options: argparse.Namespace) -> None:
     """The steps that have not been measured, one network after the other."""
-    network, loaded, began, spent, total = None, None, time.perf_counter(), 0.0, sum(map(cost, plan))
-    for number, case in enumerate(plan, 1):
-        known, spent = "seconds" in run.results["steps"].get(case.key, {}), spent + cost(case)
-        if known:
-            total, spent = total - cost(case), spent - cost(case)
-            continue
+    todo = [case for case in plan if "seconds" not in run.results["steps"].get(case.key, {})]
+    network, loaded, began, done = None, None, time.perf_counter(), 0.0
+    for number, case in enumerate(todo, 1):
         if loaded != case.weights:
             network = None
             gc.collect()
             (network, compute), loaded = host.network(case.weights, device), case.weights
             per_second = steps.speed(compute, device)
+        say(f"[{len(plan) - len(todo) + number}/{len(plan)}] {case.key} …")
         why = steps.obstacle(case, network.config, compute, device, per_second, options.limit)
-        say(f"[{number}/{len(plan)}] {case.key} …")
         row = {"left_out": why} if why else fitting(
             steps.measure, case, network, compute, device, steps.rounds_of(device.type, options.quick, options.rounds),
             BUDGETS[options.quick])
         run.add("steps", case.key, row)
         if "left_out" in row:
-            total, spent = total - cost(case), spent - cost(case)
             say(f"    left out: {row['left_out']}")
-        else:
-            rest = (time.perf_counter() - began) * (total - spent) / spent
-            say(f"    {summary(row)}; {f'about {rest / 60:.0f} min to go' if rest > 30 else 'nearly done'}")
+            continue
+        done += cost(case)
+        ahead = sum(cost(other) for other in todo[number:]
+                    if steps.expected(other, network.config, per_second) <= options.limit)
+        rest = (time.perf_counter() - began) * ahead / done
+        say(f"    {summary(row)}" + (f"; about {rest / 60:.0f} min to go" if rest > 30 else ""))
 
 
 def cost(case: steps.Case) -> float:
@@ -163,7 +162,7 @@ def main() -> int:
         measure_edits(run, stages.plan(device.type, options.quick), folder, device, options.text_encoder)
         measure_steps(run, steps.plan(device.type, options.quick), device, options)
     except KeyboardInterrupt:
-        say(f"{len(run.results['steps']) + len(run.results['edits'])} cases are in {run.path}.")
+        say(f"Measured so far: {len(run.results['edits']) + len(report.measured(run.results))} cases, in {run.path}.")
         return 130
     run.results["finished"] = now()
     run.save()

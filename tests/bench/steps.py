@@ -202,12 +202,17 @@ def speed(compute: torch.dtype, device: torch.device) -> float:
     return count / min(seconds(function, device) for _ in range(3))
 
 
+def expected(case: Case, config: ACEConfig, per_second: float) -> float:
+    """Seconds of a step, roughly."""
+    return OVERHEAD * operations(case, config) * case.passes / per_second
+
+
 def obstacle(case: Case, config: ACEConfig, compute: torch.dtype, device: torch.device, per_second: float, limit: float
              ) -> str | None:
     """Why a case is left out: too slow for this machine, or too large."""
-    expected = OVERHEAD * operations(case, config) * case.passes / per_second
-    if expected > limit:
-        return f"about {expected:.0f} s per step; --limit {math.ceil(expected / 60) * 60} measures it"
+    step = expected(case, config, per_second)
+    if step > limit:
+        return f"about {step:.0f} s per step; --limit {math.ceil(step / 60) * 60} measures it"
     if device.type == "cuda":
         torch.cuda.empty_cache()
     need = activations(case, config, compute)

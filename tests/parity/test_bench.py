@@ -68,7 +68,7 @@ def test_a_run_that_is_stopped_goes_on_and_is_reported(tmp_path, monkeypatch, ca
     monkeypatch.setattr(stages, "plan", lambda device, quick: [])
     monkeypatch.setattr(speed.plot, "draw", lambda results, path: None)
     monkeypatch.setattr(speed.sys, "argv", ["bench", str(tmp_path), "--rounds", "1", "--limit", "0.5"])
-    assert speed.main() == 130 and "1 cases are in" in capsys.readouterr().out
+    assert speed.main() == 130 and "so far: 1 cases, in" in capsys.readouterr().out
     assert speed.main() == 0 and seen == [plan[0], plan[1], plan[1], plan[2]]
     said, folder = capsys.readouterr().out, tmp_path / DEVICE.type
     assert "Going on with the run of" in said and "## Growth with context" in said
