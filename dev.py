@@ -72,14 +72,14 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def prepare(comfyui: Path, testing: bool = False) -> tuple[str, dict[str, str]]:
+def prepare(comfyui: Path, testing: bool = False, bench: bool = False) -> tuple[str, dict[str, str]]:
     """Build what is missing; return the environment's Python and the variables for its programs."""
     require_legible(ROOT)
     require_writable(DEV)
-    if not built(comfyui, testing):
+    if not built(comfyui, testing, bench):
         started = time.monotonic()
         with lock(DEV / "lock", Stop("Another dev.py is building the environment; run this again when it has finished.")):
-            build(comfyui, testing)
+            build(comfyui, testing, bench)
         say(f"Environment built in {time.monotonic() - started:.0f} s")
     say(f"ComfyUI {comfyui_version(comfyui)} at {comfyui}")
     comfy_cli = PYTHON.with_name("comfy" + PYTHON.suffix)
@@ -108,9 +108,10 @@ def require_legible(folder: Path) -> None:
         raise Stop(f"The name of {folder} is not UTF-8, and Python makes no environment in such a place: rename it.") from None
 
 
-def requirements(comfyui: Path, testing: bool) -> list[str]:
-    """Every line to install; nothing of ComfyUI's before it is unpacked."""
+def requirements(comfyui: Path, testing: bool, bench: bool = False) -> list[str]:
+    """Every line to install; nothing of ComfyUI's before it is unpacked. The tests need what the benchmark needs."""
     files = [comfyui / "requirements.txt"] + [ROOT / "tests" / "requirements.txt"] * testing
+    files += [ROOT / "tests" / "bench" / "requirements.txt"] * (testing or bench)
     return TORCH + [line for file in files if file.is_file() for line in file.read_text("utf-8", "replace").splitlines()]
 
 
@@ -124,11 +125,11 @@ def has_comfyui(comfyui: Path) -> bool:
     return comfyui != COMFYUI or ORIGIN.is_file() and ORIGIN.read_text("utf-8", "replace") == SDIST_SHA256
 
 
-def built(comfyui: Path, testing: bool) -> bool:
-    return has_comfyui(comfyui) and set(requirements(comfyui, testing)) < set(installed())
+def built(comfyui: Path, testing: bool, bench: bool = False) -> bool:
+    return has_comfyui(comfyui) and set(requirements(comfyui, testing, bench)) < set(installed())
 
 
-def build(comfyui: Path, testing: bool) -> None:
+def build(comfyui: Path, testing: bool, bench: bool = False) -> None:
     for leftover in DEV.glob("tmp*"):
         shutil.rmtree(leftover, ignore_errors=True)
     need = 2 if set(TORCH) < set(installed()) else 9 if sys.platform == "linux" else 4  # GB; on Linux, PyTorch brings CUDA
@@ -143,7 +144,8 @@ def build(comfyui: Path, testing: bool) -> None:
         with progress("ComfyUI"):
             unpack_comfyui()
     with progress("Packages"):
-        lines = requirements(comfyui, testing)
+        kept = [line for line in requirements(comfyui, True) if line in installed()]  # for another command
+        lines = list(dict.fromkeys([*requirements(comfyui, testing, bench), *kept]))
         (DEV / "requirements.txt").write_text("\n".join(lines), encoding="utf-8")
         pip("install", "-r", str(DEV / "requirements.txt"))
         new = STAMP.with_name("stamp.new")  # renamed: a full disk must not leave the old one empty
@@ -331,9 +333,9 @@ def test(comfyui: Path, args: list[str]) -> int:
     return 1 if total["failed"] or not total["passed"] else 0
 
 
-def program(name: str, first: list[str], comfyui: Path, args: list[str]) -> int:
+def program(name: str, first: list[str], comfyui: Path, args: list[str], bench: bool = False) -> int:
     """Run one of the repository's own programs in the environment, with `first` before the user's arguments."""
-    python, env = prepare(comfyui)
+    python, env = prepare(comfyui, bench=bench)
     return run([python, "-m", name, *first, *args], ROOT, env, deaf=True)
 
 
@@ -344,7 +346,8 @@ def main(argv: list[str]) -> int:
         "demo": (partial(program, "demo.page.run", []), "a page of edited pictures [--image PHOTO --instruction TEXT]"),
         "test": (test, "run ruff and all tests [--full], or pytest once with the arguments given"),
         "serve": (partial(program, "demo.serve", [str(DEV / "serve")]), "start ComfyUI with the pack [--port, --demo]"),
-        "bench": (partial(program, "tests.bench.speed", []), "measure speed [--quick], or plan memory [--memory]"),
+        "bench": (partial(program, "tests.bench.speed", [str(DEV / "bench")], bench=True),
+                  "measure speed and memory [--quick, --memory, --device cpu|cuda]"),
         "soak": (partial(program, "tests.fuzz.soak", []), "send random requests to a real server [--minutes 60]"),
     }
     overview = "".join(f"\n  {name:<8}{text}" for name, (_, text) in commands.items())

@@ -8,34 +8,36 @@ import statistics
 
 import torch
 
-from ace_model.reuse import ContextReuse
-
-from .speed import comfy_network, seconds, step_inputs
+from . import host, steps
+from .clock import seconds
 
 IMAGES = (0, 1, 4, 8)
 
 
 @torch.inference_mode()
-def measure(pixels: int, steps: int, every: tuple[int, ...], rounds: int, device: torch.device, dtype: torch.dtype) -> None:
-    network = comfy_network(dtype, device)
-    from ace_model.comfyui.model import REUSE  # ComfyUI is on the path by now
-    print(f"{pixels} px, {device.type}, {str(dtype).removeprefix('torch.')}, {torch.get_num_threads()} threads, {steps} steps, "
-          f"one branch of guidance, medians of {rounds}", flush=True)
+def measure(pixels: int, number: int, every: tuple[int, ...], rounds: int, device: torch.device, weights: str) -> None:
+    host.start(device)
+    network, compute = host.network(weights, device)
+    key, reuse = host.part("ace_model.comfyui.model").REUSE, host.part("ace_model.reuse").ContextReuse
+    print(f"{pixels} px, {device.type}, {weights}, {torch.get_num_threads()} threads, {number} steps, one branch of guidance, "
+          f"medians of {rounds}", flush=True)
     print("images  " + "".join(f"{'exact' if n == 1 else f'every {n}':>18}" for n in (1, *every)), flush=True)
     none = None
     for images in IMAGES:
-        inputs = step_inputs(pixels, images, dtype, device)
+        case = steps.Case(pixels, images, weights=weights)
+        given = steps.projected(network, steps.inputs(case, network.config, compute, device))
 
-        def evaluate(state, inputs=inputs):
-            state.begin(inputs["x"])
-            network(**{**inputs, "transformer_options": {REUSE: state, "uuids": ("prompt",)}})
+        def evaluate(state, given=given):
+            state.begin(given["x"])
+            network(**{**given, "transformer_options": {key: state, "uuids": ("prompt",)}})
         full, between = [], []
         for _ in range(rounds):
-            state = ContextReuse(steps)
+            state = reuse(number)
             full.append(seconds(lambda state=state: evaluate(state), device))
             between += [seconds(lambda state=state: evaluate(state), device) for _ in range(2)]
         full, between = statistics.median(full), statistics.median(between)
-        whole = [steps * full] + [len(range(0, steps, n)) * full + (steps - len(range(0, steps, n))) * between for n in every]
+        wholes = [len(range(0, number, n)) for n in every]  # full steps
+        whole = [number * full, *(n * full + (number - n) * between for n in wholes)]
         none = none or whole[0]
         print(f"{images:6}  " + "".join(f"{each:10.1f} s {each / none:5.2f}x" for each in whole)
               + f"   (full step {full:.2f} s, between {between:.2f} s)", flush=True)
@@ -49,7 +51,7 @@ def main() -> None:
     options = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     measure(options.pixels, options.steps, (3, 5, 7), options.rounds, device,
-            torch.bfloat16 if device.type == "cuda" else torch.float32)
+            "bf16" if device.type == "cuda" else "float32")
 
 
 if __name__ == "__main__":

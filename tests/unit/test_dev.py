@@ -111,6 +111,20 @@ def test_the_environment_is_whole_only_while_its_stamp_covers_everything(dev):
     assert not dev.installed()  # another Python: a new environment
 
 
+def test_the_benchmark_s_packages_are_its_own_and_the_tests_and_stay_when_others_build(dev, monkeypatch):
+    folder, asked = comfyui(dev.COMFYUI), []
+    monkeypatch.setattr(dev, "pip", lambda *args: asked.append(dev.DEV.joinpath("requirements.txt").read_text().splitlines()))
+    monkeypatch.setattr(dev.shutil, "disk_usage", lambda path: SimpleNamespace(free=1e12))
+    stamp(dev, folder, testing=False)
+    assert not dev.built(folder, False, bench=True)
+    dev.build(folder, False, bench=True)
+    assert dev.built(folder, False, bench=True) and dev.built(folder, False) and not dev.built(folder, True)
+    assert any(line.startswith("matplotlib") for line in asked[0]) and not any(line.startswith("pytest") for line in asked[0])
+    dev.build(folder, True)
+    dev.build(folder, False)
+    assert dev.built(folder, True) and dev.built(folder, False, bench=True)
+
+
 def test_an_install_that_is_cut_short_leaves_no_stamp(dev):
     stamp(dev, comfyui(dev.COMFYUI), testing=False)
     for words, whole in (("Collecting einops", True), ("Installing collected packages: einops", False)):
