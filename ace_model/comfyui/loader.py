@@ -15,8 +15,9 @@ import folder_paths
 from comfy.quant_ops import QUANT_ALGOS
 from safetensors import SafetensorError, safe_open
 
-from ..checkpoint import PREFIXES, T5_PREFIXES, check, explain_damage, native_keys, unwrap
+from ..checkpoint import PREFIXES, T5_PREFIXES, CheckpointError, check, explain_damage, identify, native_keys, unwrap
 from ..config import DEFAULTS, ACEConfig, Defaults, heads_in, kind_of
+from ..published import VAE
 from .model import ACEModelConfig, t5_target
 
 DEMO_FILES = Path(__file__).resolve().parents[2] / "demo" / "weights"  # its folders are named like those in models/
@@ -128,6 +129,24 @@ def load_text_encoder(path: str, model_options: dict | None = None, disable_dyna
                          disable_dynamic=disable_dynamic)
     clip.patcher.cached_patcher_init = (_load_text_encoder_patcher, (path, model_options))
     return clip
+
+
+def load_vae(path: str) -> comfy.sd.VAE:
+    """As core's Load VAE does. Raises CheckpointError for a file that is damaged or no VAE; core would go on with numbers of
+    chance where tensors are missing."""
+    name = Path(path).name
+    with explain_damage(path):
+        sd, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
+        given = set(unwrap(sd, name, ("first_stage_model.",)))
+        vae = comfy.sd.VAE(sd=sd, metadata=metadata)
+    if vae.first_stage_model is None:
+        raise CheckpointError(f"{name} is not a VAE: it looks like {identify(sd)}. Download {VAE.name} from {VAE.page}.")
+    expected = set(vae.first_stage_model.state_dict())
+    missing = sorted(expected - given) if given & expected else []  # other layouts are converted inside, and not looked at
+    if missing:
+        raise CheckpointError(f"{name} is an incomplete VAE: it lacks {len(missing)} tensors, for example {missing[0]}. "
+                              "Download it again.")
+    return vae
 
 
 def _load_text_encoder_patcher(path, model_options=None, disable_dynamic=False):
