@@ -32,7 +32,7 @@ class CheckModelNode(io.ComfyNode):
                                                 "included if you like."),
                 io.Clip.Input("clip", tooltip="The text encoder to check: T5 v1.1 from Load ACE Text Encoder."),
                 io.Vae.Input("vae", tooltip="The VAE to check: Stable Diffusion 1.x's."),
-                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF,
+                io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFF, control_after_generate=io.ControlAfterGenerate.fixed,
                              tooltip="For the noise of measurements and pictures. Keep it to compare with somebody else."),
                 io.Int.Input("steps", default=0, min=0, max=1000, optional=True, advanced=True,
                              tooltip="Of the pictures; the measurements need none. 0: the model's own number, which is 20 for "

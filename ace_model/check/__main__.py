@@ -29,8 +29,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
                                                            "(default: that of the ComfyUI that the pack is installed in)")
     parser.add_argument("--demo", action="store_true", help="check the demo model that comes with the pack")
     for role in ROLES:
-        parser.add_argument(f"--{role.lower().replace(' ', '-')}", metavar="NAME", dest=role,
-                            help=f"which file is the {role}, if the folder holds several")
+        parser.add_argument(f"--{role.lower().replace(' ', '-')}", metavar="FILE", dest=role,
+                            help=f"the {role}: a path, or a name if the folder holds several")
     parser.add_argument("--output", metavar="PATH", help="the page, or a folder for it (default: ComfyUI's output folder)")
     parser.add_argument("--comfyui", metavar="PATH", help="the folder that holds main.py (default: COMFYUI_PATH, or where the "
                                                           "pack is installed)")

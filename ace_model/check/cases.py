@@ -198,8 +198,8 @@ def instruction_pairs(plan: Plan, phrase: Callable) -> list[Pair]:
 
 def name_pairs(plan: Plan, phrase: Callable) -> list[Pair]:
     """Two pictures in both orders; the instruction names the right one, or the other."""
-    return [named(plan, phrase, *order, task) for _, names in plan.groups
-            for (one, other), task in product(neighbors(names), MAPS[:2]) for order in ((one, other), (other, one))]
+    return [named(plan, phrase, *order, "grayscale") for _, names in plan.groups
+            for one, other in neighbors(names) for order in ((one, other), (other, one))]
 
 
 def named(plan: Plan, phrase: Callable, subject: str, beside: str, task: str) -> Pair:
@@ -216,8 +216,8 @@ def latent_spaces() -> list[tuple[tuple[float, ...], ...]]:
     signs = list(product((1.0, -1.0), repeat=4))
     orders = [order for order in permutations(range(4)) if all(i != channel for i, channel in enumerate(order))]
     eye = torch.eye(4)
-    far = [eye[list(order)] * torch.tensor(signs[3 * i % 16])[:, None] for i, order in enumerate(orders)]
-    far += [eye * torch.tensor(signs[i])[:, None] for i in (1, 6, 15)]
+    far = [eye[list(order)] * torch.tensor(signs[5 * i % 16])[:, None] for i, order in enumerate(orders[::2])]
+    far += [-eye]
     near = []
     for (one, other), angle in product(combinations(range(4), 2), (math.pi / 6, -math.pi / 6)):
         turned = eye.clone()
@@ -245,7 +245,7 @@ def latent_pairs(plan: Plan, phrase: Callable) -> list[Pair]:
 def row_pairs(plan: Plan, phrase: Callable) -> list[Pair]:
     """Two pictures with their own names, and with orders of the names in which one picture has the other's: the model must know
     their own best."""
-    orders = [(1, 0)] + [order for other in range(3, 10) for order in ((1, other), (other, 0))]
+    orders = [(1, 0)] + [order for other in (3, 5, 7) for order in ((1, other), (other, 0))]
     orders = [(*order, 2, *(row for row in range(10) if row not in (*order, 2))) for order in orders]
     out = []
     for one, other in [pair for _, names in plan.groups for pair in zip(names[::2], names[1::2], strict=True)]:

@@ -93,7 +93,8 @@ def is_zip(path: Path) -> bool:
 
 
 def choose(files: list[File], wanted: dict[str, str | None]) -> dict[str, File | None]:
-    """One file per role: the one that is wanted by name, else a published one, else the first that can be read, else the first.
+    """One file per role: the one that is wanted, by its path or its name, else a published one, else the first that can be read,
+    else the first.
 
     Raises CheckpointError for a name that is not there.
     """
@@ -103,6 +104,9 @@ def choose(files: list[File], wanted: dict[str, str | None]) -> dict[str, File |
         suited = sorted((file for file in files if file.role == role),
                         key=lambda file: (order.get(file.path.name, len(order)), bool(file.problem)))
         name = wanted.get(role)
+        if name and Path(name).is_file():
+            out[role] = recognize(Path(name))
+            continue
         if name and name not in {file.path.name for file in files}:
             known = ", ".join(file.path.name for file in suited) or "none"
             raise CheckpointError(f"there is no {role} {name} in the folder: there is {known}.")

@@ -15,9 +15,9 @@ class NoComfyUIError(InputError):
 def find(given: str | None = None) -> Path:
     """ComfyUI's folder: the given one, COMFYUI_PATH's, else the one whose custom_nodes/ holds this pack. Raises
     NoComfyUIError."""
-    own = Path(__file__).resolve().parents[2]
-    above = [parent for parent in own.parents if parent.name == "custom_nodes"]
-    folder = given or os.environ.get("COMFYUI_PATH") or (above[0].parent if above else None)
+    own = Path(os.path.abspath(__file__)), Path(__file__).resolve()  # the pack's folder may be a link
+    above = [parent.parent for path in own for parent in path.parents if parent.name == "custom_nodes"]
+    folder = given or os.environ.get("COMFYUI_PATH") or next(iter(above), None)
     if folder is None or not (Path(folder) / "comfy").is_dir() or not (Path(folder) / "folder_paths.py").is_file():
         raise NoComfyUIError(f"{folder or 'this folder'} is not ComfyUI: give the folder that holds main.py by --comfyui.")
     return Path(folder).resolve()

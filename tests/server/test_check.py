@@ -65,6 +65,7 @@ def base(tmp_path_factory):
     for name, change in ((DEMO_VAE, other_vae), (DEMO_T5, other_text), (DEMO_DIT, lost_scales)):
         spoiled(base / "models", name, change)
     shutil.copy(original(DEMO_T5), base / "models/text_encoders/again.safetensors")  # for the pack that mixes names
+    shutil.copy(original(DEMO_VAE), base / "models/vae")
     whole = original(DEMO_DIT).read_bytes()
     (base / "models/diffusion_models/cut_short.safetensors").write_bytes(whole[:len(whole) // 2])
     (base / "custom_nodes").mkdir()
@@ -105,11 +106,6 @@ def test_another_text_encoder(server):
     assert words.startswith("Wrong: the model does not understand this text encoder.")
 
 
-def test_fp8_without_its_scales(server):
-    words = report(server, model="lost_scales.safetensors")
-    assert words.startswith("Wrong: the diffusion model was converted badly, probably to fp8.") and "scales" in words
-
-
 def test_mixed_names(server):
     graph = checking(text="again.safetensors", clip="mixed") | {"mixed": node("MixNames", clip=["clip", 0])}
     assert server.run(graph)["check"]["text"][0].startswith("Wrong: the image names do not say which picture is meant.")
@@ -137,8 +133,10 @@ def test_command_names_a_truncated_file_and_links_what_is_missing(base, tmp_path
     assert "No diffusion model is there" not in said
 
 
-def test_command_measures(tmp_path):
-    code, said = command("--demo", "--steps", 1, "--output", tmp_path / "page.html")
-    assert code == 0 and "Right: model, text encoder and VAE belong together." in said, said
+def test_command_names_fp8_without_its_scales(base, tmp_path):
+    """Files are found by what is in them, and chosen by name where there are several."""
+    code, said = command("--models", base / "models", "--diffusion-model", "lost_scales.safetensors", "--text-encoder",
+                         "again.safetensors", "--vae", DEMO_VAE, "--steps", 1, "--output", tmp_path / "page.html")
+    assert code == 1 and "Wrong: the diffusion model was converted badly, probably to fp8." in said, said
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "SHA-256" in page and DEMO_DIT in page
+    assert "scales" in page and "SHA-256" in page and "lost_scales.safetensors" in page
