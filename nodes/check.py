@@ -8,7 +8,9 @@ from comfy_api.latest import io, ui
 
 from ..ace_model.check import page
 from ..ace_model.check.cases import Starters
+from ..ace_model.check.files import ROLES
 from ..ace_model.check.run import check
+from ..ace_model.comfyui.loader import file_of
 from ..starters import phrasings, pictures
 from .types import CATEGORY, within_limits
 
@@ -47,8 +49,10 @@ class CheckModelNode(io.ComfyNode):
     @within_limits
     def execute(cls, model, clip, vae, seed, steps=0) -> io.NodeOutput:
         report = check(model, clip, vae, seed, steps, Starters(pictures.load, phrasings.phrase), progress)
-        path = page.write(free(Path(folder_paths.get_output_directory(), FOLDER)), page.html(report))
-        words = f"{page.text(report)}\n\nPage: output/{FOLDER}/{path.name}"
+        names = [Path(file_of(each)).name or "unknown" for each in (model, clip.patcher, vae.patcher)]
+        files = list(zip(ROLES, names, strict=True))
+        path = page.write(free(Path(folder_paths.get_output_directory(), FOLDER)), page.html(report, files))
+        words = f"{page.text(report, files)}\n\nPage: output/{FOLDER}/{path.name}"
         return io.NodeOutput(page.sheet(report), words, ui=ui.PreviewText(words))
 
 

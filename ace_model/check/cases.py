@@ -31,11 +31,12 @@ class Starters:
         self.load, self.phrase = load, phrase
 
     def opened(self, name: str) -> tuple[Tensor, Tensor | None]:
-        """Pixels (H, W, 3) and the mask (H, W), if any, in [0, 1]. name: "cat", "cat, masked", "cat, mirrored"."""
+        """Pixels (H, W, 3) and the mask (H, W), if any, in [0, 1]. name: "cat", "cat, masked", "cat, mirrored", "cat, gray"."""
         name, *how = name.split(", ")
         levels = torch.from_numpy(np.array(self.load(name, "masked" in how), dtype=np.float32) / 255)
         levels = levels.flip(1) if "mirrored" in how else levels
-        return levels[..., :3], 1 - levels[..., 3] if "masked" in how else None
+        pixels = grayscale(levels[..., :3]) if "gray" in how else levels[..., :3]
+        return pixels, 1 - levels[..., 3] if "masked" in how else None
 
 
 def square(image: Tensor, side: int) -> Tensor:
@@ -140,10 +141,14 @@ DEMO = Plan(
                               "by day"),
         Edit("Analysis: grayscale", "turn {image} into a grayscale image", ("toy figure",), "grayscale"),
         Edit("Analysis: mosaic", "pixelate {image}", ("toy scene",), "mosaic"),
+        Edit("Controllable generation: colorize", 'turn the grayscale {image} into a colorful image in accordance with the '
+             'description "a big red star at the bottom left, a small blue striped circle at the top right, on a meadow, by '
+             'day"', ("toy scene, gray",)),
         Edit("Semantic editing: color", "make the red star in {image} purple", ("toy scene",)),
         Edit("Element editing: remove object", "remove the star from {image}", ("toy scene",)),
         Edit("Repainting: inpainting", 'fill the mask portion of {image} in accordance with the description "a red star"',
              ("toy scene, masked",), "inpainting", True),
+        Edit("Layer editing: background", "remove the star from {image} and leave the background layer", ("toy scene",)),
         Edit("Reference generation: style of a picture", "edit {image} based on the style of {image1}",
              ("toy figure", "toy scene"))),
     guidance=1.5, rescale=0.0, size=128)

@@ -93,8 +93,8 @@ def is_zip(path: Path) -> bool:
 
 
 def choose(files: list[File], wanted: dict[str, str | None]) -> dict[str, File | None]:
-    """One file per role: the one that is wanted, by its path or its name, else a published one, else the first that can be read,
-    else the first.
+    """One file per role: the one that is wanted, by its path or its name, else a published one, else the first that can be
+    read, else the first.
 
     Raises CheckpointError for a name that is not there.
     """

@@ -12,13 +12,14 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..drawing import DIM, INK, MARGIN, PAPER
+from ..drawing import DIM, INK, MARGIN, PAPER, RED
 from .pairs import Outcome
 from .report import Report, Shown
 from .verdict import BEATEN
 
 TITLE = "ACE Check"
 SIDE = 224  # pixels of a picture on the sheet
+ANSWER, GOOD = "#ffb020", "#5fd07f"
 STYLE = """
 :root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 18%, transparent); }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1120px; margin: 0 auto; padding: 1.5rem; }
@@ -44,10 +45,10 @@ def factor(outcome: Outcome) -> str:
     return "–" if math.isnan(outcome.factor) else f"{outcome.factor:.3g}"
 
 
-def text(report: Report, files: Sequence[str] = ()) -> str:
-    """The report in words and numbers. files: lines about the files, if they are known."""
+def text(report: Report, files: Sequence[tuple[str, str]] = ()) -> str:
+    """The report in words and numbers. files: (what, name)."""
     lines = [report.verdict.headline, "", report.verdict.words, ""]
-    lines += [*files, ""] if files else []
+    lines += [*(f"{what}: {name}" for what, name in files), ""] if files else []
     lines += [f"{'yes' if outcome.shown else 'NO ':<4}{BEATEN[name]}: {outcome.wins} of {outcome.pairs}, chance "
               f"{chance(outcome)}, error × {factor(outcome)}" for name, outcome in ordered(report)]
     lines += ["", "Mean error of the predicted noise:"]
@@ -65,12 +66,12 @@ def ordered(report: Report) -> list[tuple[str, Outcome]]:
 
 
 def html(report: Report, files: Sequence[tuple[str, ...]] = ()) -> str:
-    """One file, to look at and to share. files: rows of a table (what, file, size, SHA-256)."""
+    """One file, to look at and to share. files: rows of a table (what, name), or (what, name, size, SHA-256)."""
     verdict = report.verdict
     parts = [f"<h1>{TITLE}</h1><div class='verdict{'' if verdict.right else ' wrong'}'><h3>{escape(verdict.headline)}</h3>"
              f"<p>{escape(verdict.words)}</p></div>"]
     if files:
-        parts.append("<h2>Files</h2>" + table(("for", "file", "size", "SHA-256"), files))
+        parts.append("<h2>Files</h2>" + table(("for", "file", "size", "SHA-256")[:len(files[0])], files))
     rows = [("yes" if outcome.shown else "NO", BEATEN[name], f"{outcome.wins} of {outcome.pairs}", chance(outcome),
              factor(outcome)) for name, outcome in ordered(report)]
     parts.append(f"<h2>Comparisons</h2><p>{escape(HOW)}</p>" + table(("", "is it …", "won", "chance", "error ×"), rows))
@@ -117,11 +118,13 @@ def sheet(report: Report) -> Tensor:
     """(1, H, W, 3) in [0, 1]: the verdict, and every edit in a row: its pictures, its answer, the exact one if it is known."""
     font, small = ImageFont.load_default(17), ImageFont.load_default(13)
     rows = [[*shown.inputs, shown.answer, *([] if shown.truth is None else [shown.truth])] for shown in report.edits]
-    step, top = SIDE + 46, MARGIN + 40
+    step, top = SIDE + 46, MARGIN + 52
     width = 2 * MARGIN + max(3, *map(len, rows)) * (SIDE + 12)
     page = Image.new("RGB", (width, top + len(rows) * step + MARGIN), PAPER)
     pen = ImageDraw.Draw(page)
-    pen.text((MARGIN, MARGIN - 4), report.verdict.headline, "#5fd07f" if report.verdict.right else "#ff5a4f", font)
+    headline = shortened(report.verdict.headline, font, width - 2 * MARGIN)
+    pen.text((MARGIN, MARGIN - 4), headline, GOOD if report.verdict.right else RED, font)
+    pen.text((MARGIN, MARGIN + 18), "Framed: the answer. Right of it: the exact one, where it is known.", DIM, small)
     for i, (shown, pictures) in enumerate(zip(report.edits, rows, strict=True)):
         y = top + i * step
         pen.text((MARGIN, y), shown.edit.title, INK, small)
@@ -131,7 +134,10 @@ def sheet(report: Report) -> Tensor:
             one.thumbnail((SIDE, SIDE - 4))
             if max(one.size) < SIDE // 2 + 20:  # toy pictures
                 one = one.resize((one.width * (SIDE - 4) // max(one.size), one.height * (SIDE - 4) // max(one.size)))
-            page.paste(one, (MARGIN + column * (SIDE + 12), y + 36))
+            x = MARGIN + column * (SIDE + 12)
+            page.paste(one, (x, y + 36))
+            if column == len(shown.inputs):
+                pen.rectangle((x - 3, y + 33, x + one.width + 2, y + 38 + one.height), outline=ANSWER, width=3)
     levels = torch.frombuffer(bytearray(page.tobytes()), dtype=torch.uint8).view(page.height, page.width, 3)
     return levels[None].float() / 255
 

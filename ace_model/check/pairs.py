@@ -58,6 +58,11 @@ class Outcome:
     def shown(self) -> bool:
         return self.chance < CONFIDENT
 
+    @property
+    def reversed(self) -> bool:
+        """Whether swapped beats right."""
+        return coin(self.pairs - self.wins, self.pairs) < CONFIDENT
+
 
 def coin(wins: int, pairs: int) -> float:
     """The sign test, one-sided: the probability that a fair coin shows heads at least `wins` times of `pairs`."""

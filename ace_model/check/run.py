@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 
+import torch
+from torch import Tensor
+
 from ..comfyui import sampling
 from ..comfyui.conditioning import conditioning, empty_latent, tokenize
 from ..comfyui.loader import defaults_of
@@ -13,6 +16,8 @@ from .pairs import TIMESTEPS, Ask, Outcome, Pair, crossed, judge, mean
 from .report import Report, RoundTrip, Shown
 from .verdict import decide
 from .weights import suspicion
+
+RED = (0.45, 0.1, 0.1)  # added where a mask is
 
 
 def check(model, clip, vae, seed: int, steps: int, starters: Starters, progress: Callable[[int], Callable[[], None]]) -> Report:
@@ -49,18 +54,19 @@ def compare(pairs: list[Pair], found: dict[Ask, Errors], trips: list[RoundTrip])
     out = {kind: crossed([pair for pair in pairs if pair.kind == kind], errors) for kind in kinds}
     right = [found[ask] for ask in dict.fromkeys(ask for pair in pairs for ask in pair.right) if ask.timesteps == TIMESTEPS]
     out["noise"] = judge((each.model[-1], 1.0) for each in right)
-    out["blind"] = judge(both for each in right for both in zip(each.model, each.blind, strict=True))
+    # Not under the strongest noise: a guess is good there, and rounding to fp8 alone is worse.
+    out["blind"] = judge(both for each in right for both in zip(each.model[:-1], each.blind[:-1], strict=True))
     out["round trip"] = judge(both for trip in trips for both in zip(trip.errors, trip.flat, strict=True))
     return out
 
 
 def better_spaces(pairs: list[Pair], found: dict[Ask, Errors]) -> int:
-    """How many other latent spaces suit the model better than the VAE's, over all pictures."""
+    """How many other latent spaces suit the model better than the VAE's, in every picture."""
     spaces: dict[str, list[Pair]] = {}
     for pair in pairs:
         if pair.kind == "latents":
             spaces.setdefault(pair.about, []).append(pair)
-    return sum(crossed(each, {ask: errors.model for ask, errors in found.items()}).factor < 1 for each in spaces.values())
+    return sum(crossed(each, {ask: errors.model for ask, errors in found.items()}).wins == 0 for each in spaces.values())
 
 
 def by_level(pairs: list[Pair], found: dict[Ask, Errors]) -> dict[int, dict[str, float]]:
@@ -98,6 +104,11 @@ def answer(plan: Plan, starters: Starters, model, clip, vae, seed: int, steps: i
         latents.append(sampling.sample(model, positive, negative, empty_latent(tokens.size), seed, steps, plan.guidance,
                                        plan.rescale, 1.0)["samples"])
         tick()
-    return [Shown(edit, [pixels for pixels, _ in opened], vae.decode(latent)[0].float().cpu().clamp(0, 1),
+    return [Shown(edit, [marked(*each) for each in opened], vae.decode(latent)[0].float().cpu().clamp(0, 1),
                   TASKS[edit.truth].truth(opened[0][0]) if edit.truth else None)
             for (edit, opened, _), latent in zip(prepared, latents, strict=True)]
+
+
+def marked(pixels: Tensor, mask: Tensor | None) -> Tensor:
+    """The mask in red, to look at."""
+    return pixels if mask is None else torch.where(mask[..., None] > 0.5, 0.55 * pixels + pixels.new_tensor(RED), pixels)

@@ -51,6 +51,8 @@ def decide(outcomes: Mapping[str, Outcome], better_spaces: int, suspicions: Mapp
         return badly_converted(suspect, text or model) if text or model else foreign_text()
     if not shown["picture"] or not shown["blind"]:
         return badly_converted("diffusion model", model) if model else deaf_model()
+    if not shown["names"] and not outcomes["names"].reversed and not outcomes["rows"].reversed:
+        return deaf_to_names()
     if not shown["names"] or not shown["rows"]:
         return mixed_names()
     odd = f" One thing is odd all the same: {model or text}." if model or text else ""
@@ -93,10 +95,17 @@ def deaf_model() -> Verdict:
 
 
 def mixed_names() -> Verdict:
-    return wrong("names", "the image names do not say which picture is meant.",
+    return wrong("names", "the image names are mixed up.",
                  "Pictures and instructions work, but of two pictures the model does not reliably use the one that the "
-                 "instruction names. The names are missing or mixed up on their way to the model: update the pack, and take "
-                 "away nodes that change the text encoder. A model that was trained on single pictures shows this, too.")
+                 "instruction names, though it does tell them apart by name. Take away nodes that change the text encoder, and "
+                 "update the pack.")
+
+
+def deaf_to_names() -> Verdict:
+    return Verdict(False, "names", "Doubtful: nothing shows that the model tells two pictures apart by name.",
+                   "Pictures and instructions work. Of two pictures, the one that the instruction names helps no more than the "
+                   "other. The image names may be missing on their way to the model. A model that was trained on single "
+                   "pictures shows the same, so for edits of one picture the files are right.")
 
 
 def badly_converted(role: str, why: str) -> Verdict:

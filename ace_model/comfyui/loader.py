@@ -86,9 +86,7 @@ def with_quantization(sd: dict, metadata: dict | None, path: str) -> dict:
 def defaults_of(model) -> Defaults:
     """A MODEL's own steps and token budget, according to the file it was loaded from by any loader. None, or a model of
     unknown origin, counts as the 512px model."""
-    _, arguments, *_ = getattr(model, "cached_patcher_init", None) or (None, ())
-    path = next((each for each in arguments if isinstance(each, str)), "")
-    metadata = None
+    path, metadata = file_of(model), None
     if path.endswith((".safetensors", ".sft")):
         with contextlib.suppress(OSError, SafetensorError), safe_open(path, framework="pt") as file:
             metadata = file.metadata()
@@ -96,6 +94,12 @@ def defaults_of(model) -> Defaults:
     logging.info("ACE Editor: %s counts as the %s model: %d steps, token budget %d (used where these are 0).",
                  Path(path).name or "no model connected", kind, DEFAULTS[kind].steps, DEFAULTS[kind].token_budget)
     return DEFAULTS[kind]
+
+
+def file_of(patcher) -> str:
+    """The path that a MODEL, or `.patcher` of a CLIP or VAE, was loaded from by any loader; empty if nobody knows."""
+    _, arguments, *_ = getattr(patcher, "cached_patcher_init", None) or (None, ())
+    return next((each for each in arguments if isinstance(each, str)), "")
 
 
 def text_encoder_names() -> list[str]:

@@ -92,6 +92,7 @@ def test_right_set_up(server, base):
     outputs = server.run(checking() | {"sheet": node("SaveImage", images=["check", 0], filename_prefix="sheet")})
     words = outputs["check"]["text"][0]
     assert words.startswith("Right: model, text encoder and VAE belong together.") and "\nNO" not in words
+    assert f"diffusion model: {DEMO_DIT}" in words and f"VAE: {DEMO_VAE}" in words
     assert server.image(outputs["sheet"]["images"][0]).height > 1500
     page = (base / "output/ACE check/check 00001.html").read_text(encoding="utf-8")
     assert words.splitlines()[0] in page and page.count("data:image/jpeg") > 15
@@ -108,7 +109,7 @@ def test_another_text_encoder(server):
 
 def test_mixed_names(server):
     graph = checking(text="again.safetensors", clip="mixed") | {"mixed": node("MixNames", clip=["clip", 0])}
-    assert server.run(graph)["check"]["text"][0].startswith("Wrong: the image names do not say which picture is meant.")
+    assert server.run(graph)["check"]["text"][0].startswith("Wrong: the image names are mixed up.")
 
 
 def test_truncated_file(server):

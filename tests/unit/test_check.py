@@ -17,7 +17,7 @@ from starters import phrasings, pictures
 from tools.gallery.graph import ROOT
 
 PLANS = {"published": cases.PUBLISHED, "demo": cases.DEMO}
-WON, LOST = Outcome(20, 20, 5.0), Outcome(10, 20, 1.0)
+WON, LOST, REVERSED = Outcome(20, 20, 5.0), Outcome(10, 20, 1.0), Outcome(0, 20, 0.2)
 DEMO = ROOT / "demo" / "weights"
 
 
@@ -108,9 +108,16 @@ def test_verdicts():
             ({"round trip": LOST, "latents": LOST}, 0, {}, "VAE"), ({}, 1, {}, "VAE"), ({"latents": LOST}, 0, {}, "VAE"),
             ({"instruction": LOST, "names": LOST, "blind": LOST}, 0, {}, "text encoder"),
             ({"instruction": LOST}, 0, {"text encoder": "scales are lost"}, "text encoder, converted"),
-            ({"picture": LOST}, 0, {}, "diffusion model"), ({"names": LOST}, 0, {}, "names"), ({"rows": LOST}, 0, {}, "names")):
+            ({"picture": LOST}, 0, {}, "diffusion model"), ({"names": REVERSED, "rows": REVERSED}, 0, {}, "names"),
+            ({"rows": LOST}, 0, {}, "names")):
         found = decide(outcomes() | changed, spaces, suspicions)
         assert not found.right and found.likely == likely and found.headline.startswith("Wrong: ")
+
+
+def test_names_that_make_no_difference_are_a_doubt():
+    """Weights may never have learned them."""
+    found = decide(outcomes() | {"names": LOST, "rows": LOST}, 0, {})
+    assert not found.right and found.likely == "names" and found.headline.startswith("Doubtful: ")
 
 
 def test_suspicious_weights():
