@@ -346,6 +346,7 @@ def main(argv: list[str]) -> int:
         "demo": (partial(program, "demo.page.run", []), "a page of edited pictures [--image PHOTO --instruction TEXT]"),
         "test": (test, "run ruff and all tests [--full], or pytest once with the arguments given"),
         "serve": (partial(program, "demo.serve", [str(DEV / "serve")]), "start ComfyUI with the pack [--port, --demo]"),
+        "check": (partial(program, "ace_model.check", []), "are downloaded files right? [--models FOLDER, --demo]"),
         "bench": (partial(program, "tests.bench.speed", [str(DEV / "bench")], bench=True),
                   "measure speed and memory [--quick, --memory, --device cpu|cuda]"),
         "soak": (partial(program, "tests.fuzz.soak", []), "send random requests to a real server [--minutes 60]"),

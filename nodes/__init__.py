@@ -8,6 +8,7 @@ from comfy_api.latest import ComfyAPI, ComfyExtension, io
 
 from ..ace_model.comfyui import register
 from ..starters import pictures
+from .check import CheckModelNode
 from .conversation import (
     ConversationAnswerNode,
     ConversationBranchNode,
@@ -51,6 +52,7 @@ NODES = [
     ConversationBranchNode,
     RecordPictureNode,
     InspectorNode,
+    CheckModelNode,
 ]
 
 

@@ -15,8 +15,9 @@ import folder_paths
 from comfy.quant_ops import QUANT_ALGOS
 from safetensors import SafetensorError, safe_open
 
-from ..checkpoint import PREFIXES, T5_PREFIXES, check, explain_damage, native_keys, unwrap
+from ..checkpoint import PREFIXES, T5_PREFIXES, CheckpointError, check, explain_damage, identify, native_keys, unwrap
 from ..config import DEFAULTS, ACEConfig, Defaults, heads_in, kind_of
+from ..published import VAE
 from .model import ACEModelConfig, t5_target
 
 DEMO_FILES = Path(__file__).resolve().parents[2] / "demo" / "weights"  # its folders are named like those in models/
@@ -85,9 +86,7 @@ def with_quantization(sd: dict, metadata: dict | None, path: str) -> dict:
 def defaults_of(model) -> Defaults:
     """A MODEL's own steps and token budget, according to the file it was loaded from by any loader. None, or a model of
     unknown origin, counts as the 512px model."""
-    _, arguments, *_ = getattr(model, "cached_patcher_init", None) or (None, ())
-    path = next((each for each in arguments if isinstance(each, str)), "")
-    metadata = None
+    path, metadata = file_of(model), None
     if path.endswith((".safetensors", ".sft")):
         with contextlib.suppress(OSError, SafetensorError), safe_open(path, framework="pt") as file:
             metadata = file.metadata()
@@ -95,6 +94,12 @@ def defaults_of(model) -> Defaults:
     logging.info("ACE Editor: %s counts as the %s model: %d steps, token budget %d (used where these are 0).",
                  Path(path).name or "no model connected", kind, DEFAULTS[kind].steps, DEFAULTS[kind].token_budget)
     return DEFAULTS[kind]
+
+
+def file_of(patcher) -> str:
+    """The path that a MODEL, or `.patcher` of a CLIP or VAE, was loaded from by any loader; empty if nobody knows."""
+    _, arguments, *_ = getattr(patcher, "cached_patcher_init", None) or (None, ())
+    return next((each for each in arguments if isinstance(each, str)), "")
 
 
 def text_encoder_names() -> list[str]:
@@ -128,6 +133,24 @@ def load_text_encoder(path: str, model_options: dict | None = None, disable_dyna
                          disable_dynamic=disable_dynamic)
     clip.patcher.cached_patcher_init = (_load_text_encoder_patcher, (path, model_options))
     return clip
+
+
+def load_vae(path: str) -> comfy.sd.VAE:
+    """As core's Load VAE does. Raises CheckpointError for a file that is damaged or no VAE; core would go on with numbers of
+    chance where tensors are missing."""
+    name = Path(path).name
+    with explain_damage(path):
+        sd, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
+        given = set(unwrap(sd, name, ("first_stage_model.",)))
+        vae = comfy.sd.VAE(sd=sd, metadata=metadata)
+    if vae.first_stage_model is None:
+        raise CheckpointError(f"{name} is not a VAE: it looks like {identify(sd)}. Download {VAE.name} from {VAE.page}.")
+    expected = set(vae.first_stage_model.state_dict())
+    missing = sorted(expected - given) if given & expected else []  # other layouts are converted inside, and not looked at
+    if missing:
+        raise CheckpointError(f"{name} is an incomplete VAE: it lacks {len(missing)} tensors, for example {missing[0]}. "
+                              "Download it again.")
+    return vae
 
 
 def _load_text_encoder_patcher(path, model_options=None, disable_dynamic=False):

@@ -1,28 +1,7 @@
 """The published files that workflows name: file name, address and folder, as ComfyUI's missing-model dialog reads them."""
 
-from dataclasses import asdict, dataclass
+from ace_model.published import DIT, DIT_1024, HUB, T5, VAE, Model
 
-HUB = "https://huggingface.co"
-
-
-@dataclass(frozen=True)
-class Model:
-    name: str  # equal to the loader's widget value, or the dialog does not match them
-    url: str  # the dialog offers huggingface.co and civitai addresses that end in .safetensors, .sft, .ckpt, .pth, .pt
-    directory: str  # below ComfyUI's models/
-
-    def entry(self) -> dict[str, str]:
-        return asdict(self)
-
-
-DIT = Model("ace_0.6b_512px.pth", f"{HUB}/scepter-studio/ACE-0.6B-512px/resolve/main/models/dit/ace_0.6b_512px.pth",
-            "diffusion_models")
-DIT_1024 = Model("ace_0.6b_1024px.pth", f"{HUB}/scepter-studio/ACE-0.6B-1024px/resolve/main/models/dit/"
-                 "ace_0.6b_1024px.pth", "diffusion_models")
-T5 = Model("t5xxl_fp16.safetensors", f"{HUB}/comfyanonymous/flux_text_encoders/resolve/main/t5xxl_fp16.safetensors",
-           "text_encoders")
-VAE = Model("vae-ft-mse-840000-ema-pruned.safetensors", f"{HUB}/stabilityai/sd-vae-ft-mse-original/resolve/main/"
-            "vae-ft-mse-840000-ema-pruned.safetensors", "vae")
 FLUX = Model("flux1-dev.safetensors", f"{HUB}/black-forest-labs/FLUX.1-dev/resolve/main/flux1-dev.safetensors",
              "diffusion_models")
 CLIP_L = Model("clip_l.safetensors", f"{HUB}/comfyanonymous/flux_text_encoders/resolve/main/clip_l.safetensors",

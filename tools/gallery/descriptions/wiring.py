@@ -74,6 +74,16 @@ def chat() -> Workflow:
     return flow
 
 
+def check() -> Workflow:
+    """Are the files right?"""
+    flow = Workflow("Wiring of the check")
+    checked = flow.add("ACEEditorCheckModel", model=flow.add("ACEEditorLoadModel", model_name=DIT.name),
+                       clip=flow.add("ACEEditorLoadTextEncoder", text_encoder_name=T5.name),
+                       vae=flow.add("VAELoader", vae_name=VAE.name))
+    flow.add("SaveImage", images=checked["image"])
+    return flow
+
+
 def outpaint() -> Workflow:
     flow = Workflow("Wiring of outpainting")
     padded = flow.add("ACEEditorPadForOutpainting", image=flow.add("LoadImage", image="picture.png")["IMAGE"])
