@@ -36,6 +36,17 @@ def core() -> Workflow:
     return flow
 
 
+def faster() -> Workflow:
+    """Context images in some steps only."""
+    flow = Workflow("Wiring of context reuse")
+    indicator = flow.add("ACEEditorImageIndicatorEmbedding")
+    reuse = flow.add("ACEEditorContextReuse", model=flow.add("ACEEditorLoadModel", model_name=DIT.name))
+    latent = flow.add("ACEEditorSampler", model=reuse, positive=indicator["positive"], negative=indicator["negative"],
+                      latent=indicator["latent"])
+    flow.add("VAEDecode", samples=latent)
+    return flow
+
+
 def keep() -> Workflow:
     """Crop around the mask, edit, put back."""
     flow = Workflow("Wiring of a masked edit")
