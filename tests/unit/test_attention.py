@@ -22,7 +22,7 @@ class Watched(DiT):
     watch: Watch
     options: dict
 
-    def run_blocks(self, x, y, t0, rope, lengths):
+    def run_blocks(self, x, y, t0, rope, lengths, call):
         for i, block in enumerate(self.blocks):
             def attention(q, k, v, i=i):
                 self.watch._see(q, k, {**self.options, "block_index": i})
