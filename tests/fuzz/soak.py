@@ -8,6 +8,7 @@ import argparse
 import importlib
 import json
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -231,4 +232,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # however this ends, ComfyUI ends with it
     sys.exit(main())
