@@ -5,7 +5,6 @@ model, text encoder and VAE are right for one another, and writes a page with nu
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -45,17 +44,27 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 class Bar:
-    """Progress on the terminal: a line that is written again at every percent."""
+    """Progress: a line that is written again at every percent on a terminal, a line for every tenth elsewhere."""
 
     def __init__(self, what: str, total: int):
         self.what, self.total, self.done, self.shown = what, max(1, total), 0, -1
+        self.step = 1 if sys.stderr.isatty() else 10
 
     def __call__(self, step: int = 1) -> None:
         self.done += step
-        percent = 100 * self.done // self.total
+        percent = 100 * self.done // self.total // self.step * self.step
         if percent != self.shown:
             self.shown = percent
-            print(f"\r{self.what} {percent} %", end="\n" if self.done >= self.total else "", file=sys.stderr, flush=True)
+            again = self.step == 1 and percent < 100
+            print(f"\r{self.what} {percent} %", end="" if again else "\n", file=sys.stderr, flush=True)
+
+
+def listing(folder: Path, known: list[File]) -> None:
+    """Which file is what. Files of other models are only counted."""
+    ours = [file for file in known if file.role]
+    print(f"{folder}: {len(ours)} files that ACE may need, {len(known) - len(ours)} others")
+    for file in ours:
+        print(f"    {file.path.relative_to(folder).as_posix()}: {file.role}, {file.what}")
 
 
 def describe(chosen: dict[str, File | None]) -> list[tuple[str, str, str, str]]:
@@ -65,8 +74,8 @@ def describe(chosen: dict[str, File | None]) -> list[tuple[str, str, str, str]]:
     rows = []
     for role, file in there.items():
         rows.append((role, file.path.name, gigabytes(file.size), files.sha256(file.path, bar)))
-    for (role, name, size, digest), file in zip(rows, there.values(), strict=True):
-        print(f"{role}: {name} ({file.what}, {size})\n    SHA-256 {digest}")
+    for role, name, size, digest in rows:
+        print(f"{role}: {name}, {size}\n    SHA-256 {digest}")
     return rows
 
 
@@ -81,7 +90,6 @@ def usable(chosen: dict[str, File | None]) -> bool:
 
 
 def measure(chosen: dict[str, File], rows: list[tuple[str, str, str, str]], args: argparse.Namespace, comfyui: Path) -> int:
-    os.environ.setdefault("TQDM_DISABLE", "1")  # core's bars would write into ours
     headless.start(comfyui)
     import torch
 
@@ -111,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
         comfyui = headless.find(args.comfyui)
         folder = DEMO if args.demo else Path(args.models) if args.models is not None else comfyui / "models"
         known = files.found(folder)
-        print(f"{folder}: {len(known)} weights files")
+        listing(folder, known)
         chosen = files.choose(known, {role: getattr(args, role) for role in ROLES})
         rows = describe(chosen)
         return measure(chosen, rows, args, comfyui) if usable(chosen) else 1

@@ -39,7 +39,8 @@ def found(folder: Path) -> list[File]:
     """Every weights file in the folders of `folder` that ACE's files belong to, or beside them. Raises CheckpointError if there
     is no such folder."""
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} is not a folder: give ComfyUI's models folder, or one that holds the three files.")
+        raise CheckpointError(f"{folder.absolute()} is not a folder: give ComfyUI's models folder, or one that holds the three "
+                              "files.")
     places = [folder, *(folder / name for names, _ in ROLES.values() for name in names)]
     paths = [path for place in places if place.is_dir() for path in sorted(place.iterdir())
              if path.suffix.lower() in ENDINGS and path.is_file()]
