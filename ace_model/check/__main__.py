@@ -8,9 +8,10 @@ import argparse
 import sys
 from pathlib import Path
 
-PACK = Path(__file__).resolve().parents[2]
-if str(PACK) not in sys.path:  # `python ace_model/check`, and the Python of ComfyUI's portable version
-    sys.path.insert(0, str(PACK))
+HERE = Path(__file__).absolute().parent  # not resolved: a link in custom_nodes/ leads to ComfyUI
+PACK = HERE.parents[1]
+# `python ace_model/check` works too: the Python of ComfyUI's portable version finds no modules in the folder it is started in.
+sys.path[:] = [str(PACK), *(path for path in sys.path if Path(path or ".").absolute() not in (HERE, PACK))]
 
 from ace_model.check import files  # noqa: E402
 from ace_model.check.files import ROLES, File, gigabytes  # noqa: E402
@@ -81,8 +82,9 @@ def describe(chosen: dict[str, File | None]) -> list[tuple[str, str, str, str]]:
 
 def usable(chosen: dict[str, File | None]) -> bool:
     """Say what is missing or cannot be read."""
-    for role, model in files.missing(chosen):
-        print(f"No {role} is there. Download {model.name} into {model.directory}/:\n    {model.url}")
+    for role, models in files.missing(chosen).items():
+        which = "one of these" if len(models) > 1 else models[0].name
+        print(f"No {role} is there. Download {which} into {models[0].directory}/:", *(f"\n    {model.url}" for model in models))
     problems = [file.problem for file in chosen.values() if file is not None and file.problem]
     for problem in problems:
         print(problem)

@@ -32,9 +32,9 @@ code { font-size: .85em; word-break: break-all; } .not { color: #d33; }
 figure { margin: 0; } figcaption { font-size: .8rem; opacity: .75; } img { height: 200px; border-radius: 4px; display: block; }
 """
 HOW = ("Every comparison holds picture, noise and noise level fixed and exchanges one thing. Chance is the probability that a "
-       "coin wins as often. Errors are mean squared errors of the predicted noise in units of the noise's own: 1 is as good as "
-       "no prediction. Grayscale and the hidden parts have exact answers; how coarse the authors' mosaic and blur are is not "
-       "published, so the answers to those two are near.")
+       "coin wins as often; below 1 in 100 the answer is yes. Errors are mean squared errors of the predicted noise in units "
+       "of the noise's own: 1 is as good as no prediction. Grayscale and the hidden parts have exact answers; how coarse the "
+       "authors' mosaic and blur are is not published, so the answers to those two are near.")
 
 
 def chance(outcome: Outcome) -> str:

@@ -137,7 +137,7 @@ def test_files_are_told_by_their_tensors(tmp_path):
     assert {file.role for file in known} == set(files.ROLES) and not any(file.problem for file in known)
     chosen = files.choose(known, {})
     assert [file.path.parent.name for file in chosen.values()] == ["diffusion_models", "text_encoders", "vae"]
-    assert not list(files.missing(chosen))
+    assert not files.missing(chosen)
     elsewhere = files.choose([], {"VAE": str(chosen["VAE"].path)})
     assert elsewhere["VAE"] == chosen["VAE"] and elsewhere["text encoder"] is None
     assert files.sha256(tmp_path.joinpath("empty").touch() or tmp_path / "empty").startswith("e3b0c44298fc1c14")
@@ -148,8 +148,8 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     (tmp_path / "vae" / VAE.name).write_bytes(b"<!DOCTYPE html>")
     chosen = files.choose(files.found(tmp_path), {})
     assert "a web page, not weights" in chosen["VAE"].problem
-    wanted = [model for _, model in files.missing(chosen)]
-    assert DIT in wanted and T5 in wanted and VAE not in wanted
+    wanted = files.missing(chosen)
+    assert DIT in wanted["diffusion model"] and T5 in wanted["text encoder"] and "VAE" not in wanted
     with pytest.raises(files.CheckpointError, match="there is no VAE x.safetensors in the folder: there is vae-ft"):
         files.choose(files.found(tmp_path), {"VAE": "x.safetensors"})
     with pytest.raises(files.CheckpointError, match="is not a folder"):
