@@ -74,7 +74,7 @@ def html(report: Report, files: Sequence[tuple[str, ...]] = ()) -> str:
         parts.append("<h2>Files</h2>" + table(("for", "file", "size", "SHA-256")[:len(files[0])], files))
     rows = [("yes" if outcome.shown else "NO", BEATEN[name], f"{outcome.wins} of {outcome.pairs}", chance(outcome),
              factor(outcome)) for name, outcome in ordered(report)]
-    parts.append(f"<h2>Comparisons</h2><p>{escape(HOW)}</p>" + table(("", "is it …", "won", "chance", "error ×"), rows))
+    parts.append(f"<h2>Comparisons</h2><p>{escape(HOW)}</p>" + table(("", "comparison", "won", "chance", "error ×"), rows))
     columns = list(next(iter(report.levels.values())))
     levels = [(str(t), *(f"{found[name]:.2g}" for name in columns)) for t, found in report.levels.items()]
     parts.append("<h2>Mean errors</h2>" + table(("noise level of 1000", *columns), levels))

@@ -9,6 +9,7 @@ from PIL import ImageFont
 from ace_model.check import cases, files, page, weights
 from ace_model.check.cases import Starters, remixed, square
 from ace_model.check.pairs import Ask, Outcome, Pair, coin, crossed, judge
+from ace_model.check.report import Report, RoundTrip, Shown
 from ace_model.check.verdict import BEATEN, decide
 from ace_model.published import DIT, T5, VAE
 from demo.requests import to_tensor
@@ -154,6 +155,23 @@ def test_missing_and_damaged_files_are_named(tmp_path):
         files.choose(files.found(tmp_path), {"VAE": "x.safetensors"})
     with pytest.raises(files.CheckpointError, match="is not a folder"):
         files.found(tmp_path / "nowhere")
+
+
+def test_report_as_text_page_and_picture(tmp_path):
+    edit = cases.Edit("An <edit>", "make {image} <b>", ("cat",), "grayscale")
+    pixels = torch.rand(48, 64, 3)
+    shown = [Shown(edit, [pixels], pixels, pixels), Shown(cases.Edit("From words", "word " * 90), [], pixels, None)]
+    found = outcomes() | {"instruction": LOST, "rows": Outcome(0, 0, math.nan)}
+    report = Report(decide(found, 0, {}), found, {300: {"right": 0.01, "no model": 0.4}},
+                    [RoundTrip("cat", pixels, (0.001,) * 4, (0.01,) * 4)], [(0.1, 0.9)] * 4, 7, shown)
+    words = page.text(report, [("VAE", "x.safetensors")])
+    assert "VAE: x.safetensors" in words and "cat 30.0 dB" in words and "Seed 7" in words
+    assert "\nNO  the right instruction beats another task's: 10 of 20" in words
+    assert "An &lt;edit&gt;" in page.html(report) and "make {image} &lt;b&gt;" in page.html(report)
+    assert "SHA-256" in page.html(report, [("VAE", "x", "1 GB", "abc")]) and "SHA-256" not in page.html(report, [("VAE", "x")])
+    assert page.sheet(report).shape[-1] == 3 and page.sheet(report).min() >= 0 and page.sheet(report).max() <= 1
+    path = page.write(tmp_path / "new" / "page.html", "x")
+    assert path.read_text() == "x" and [file.name for file in path.parent.iterdir()] == ["page.html"]
 
 
 def test_long_words_are_cut_to_a_line():
