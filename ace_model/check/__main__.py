@@ -5,13 +5,13 @@ model, text encoder and VAE are right for one another, and writes a page with nu
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-PACK = Path(__file__).resolve().parents[2]
-if str(PACK) not in sys.path:  # `python ace_model/check`, and the Python of ComfyUI's portable version
-    sys.path.insert(0, str(PACK))
+HERE = Path(__file__).absolute().parent  # not resolved: a link in custom_nodes/ leads to ComfyUI
+PACK = HERE.parents[1]
+# `python ace_model/check` works too: the Python of ComfyUI's portable version finds no modules in the folder it is started in.
+sys.path[:] = [str(PACK), *(path for path in sys.path if Path(path or ".").absolute() not in (HERE, PACK))]
 
 from ace_model.check import files  # noqa: E402
 from ace_model.check.files import ROLES, File, gigabytes  # noqa: E402
@@ -45,17 +45,27 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 class Bar:
-    """Progress on the terminal: a line that is written again at every percent."""
+    """Progress: a line that is written again at every percent on a terminal, a line for every tenth elsewhere."""
 
     def __init__(self, what: str, total: int):
         self.what, self.total, self.done, self.shown = what, max(1, total), 0, -1
+        self.step = 1 if sys.stderr.isatty() else 10
 
     def __call__(self, step: int = 1) -> None:
         self.done += step
-        percent = 100 * self.done // self.total
+        percent = 100 * self.done // self.total // self.step * self.step
         if percent != self.shown:
             self.shown = percent
-            print(f"\r{self.what} {percent} %", end="\n" if self.done >= self.total else "", file=sys.stderr, flush=True)
+            again = self.step == 1 and percent < 100
+            print(f"\r{self.what} {percent} %", end="" if again else "\n", file=sys.stderr, flush=True)
+
+
+def listing(folder: Path, known: list[File]) -> None:
+    """Which file is what. Files of other models are only counted."""
+    ours = [file for file in known if file.role]
+    print(f"{folder}: {len(ours)} files that ACE may need, {len(known) - len(ours)} others")
+    for file in ours:
+        print(f"    {file.path.relative_to(folder).as_posix()}: {file.role}, {file.what}")
 
 
 def describe(chosen: dict[str, File | None]) -> list[tuple[str, str, str, str]]:
@@ -65,15 +75,16 @@ def describe(chosen: dict[str, File | None]) -> list[tuple[str, str, str, str]]:
     rows = []
     for role, file in there.items():
         rows.append((role, file.path.name, gigabytes(file.size), files.sha256(file.path, bar)))
-    for (role, name, size, digest), file in zip(rows, there.values(), strict=True):
-        print(f"{role}: {name} ({file.what}, {size})\n    SHA-256 {digest}")
+    for role, name, size, digest in rows:
+        print(f"{role}: {name}, {size}\n    SHA-256 {digest}")
     return rows
 
 
 def usable(chosen: dict[str, File | None]) -> bool:
     """Say what is missing or cannot be read."""
-    for role, model in files.missing(chosen):
-        print(f"No {role} is there. Download {model.name} into {model.directory}/:\n    {model.url}")
+    for role, models in files.missing(chosen).items():
+        which = "one of these" if len(models) > 1 else models[0].name
+        print(f"No {role} is there. Download {which} into {models[0].directory}/:", *(f"\n    {model.url}" for model in models))
     problems = [file.problem for file in chosen.values() if file is not None and file.problem]
     for problem in problems:
         print(problem)
@@ -81,7 +92,6 @@ def usable(chosen: dict[str, File | None]) -> bool:
 
 
 def measure(chosen: dict[str, File], rows: list[tuple[str, str, str, str]], args: argparse.Namespace, comfyui: Path) -> int:
-    os.environ.setdefault("TQDM_DISABLE", "1")  # core's bars would write into ours
     headless.start(comfyui)
     import torch
 
@@ -111,7 +121,7 @@ def main(argv: list[str] | None = None) -> int:
         comfyui = headless.find(args.comfyui)
         folder = DEMO if args.demo else Path(args.models) if args.models is not None else comfyui / "models"
         known = files.found(folder)
-        print(f"{folder}: {len(known)} weights files")
+        listing(folder, known)
         chosen = files.choose(known, {role: getattr(args, role) for role in ROLES})
         rows = describe(chosen)
         return measure(chosen, rows, args, comfyui) if usable(chosen) else 1

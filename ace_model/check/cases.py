@@ -24,8 +24,8 @@ TILE, BLUR = 16, 4.0  # pixels; the authors don't say theirs
 
 
 class Starters:
-    """What the check takes from the pack's starting points, which this room may not import: `load(name, masked)` of
-    starters.pictures, and `phrase` of starters.phrasings."""
+    """What the check takes from the pack's starting points: `load(name, masked)` of starters.pictures, and `phrase` of
+    starters.phrasings. Handed in, because ComfyUI and the command import that room under different names."""
 
     def __init__(self, load: Callable[..., Image.Image], phrase: Callable[..., str]):
         self.load, self.phrase = load, phrase

@@ -1,7 +1,7 @@
 """Which of the files in a folder is what, and which are missing. Headers are read, not weights."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,8 @@ def found(folder: Path) -> list[File]:
     """Every weights file in the folders of `folder` that ACE's files belong to, or beside them. Raises CheckpointError if there
     is no such folder."""
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} is not a folder: give ComfyUI's models folder, or one that holds the three files.")
+        raise CheckpointError(f"{folder.absolute()} is not a folder: give ComfyUI's models folder, or one that holds the three "
+                              "files.")
     places = [folder, *(folder / name for names, _ in ROLES.values() for name in names)]
     paths = [path for place in places if place.is_dir() for path in sorted(place.iterdir())
              if path.suffix.lower() in ENDINGS and path.is_file()]
@@ -114,9 +115,9 @@ def choose(files: list[File], wanted: dict[str, str | None]) -> dict[str, File |
     return out
 
 
-def missing(chosen: dict[str, File | None]) -> Iterator[tuple[str, Model]]:
-    """What to download: (role, published file)."""
-    return ((role, model) for role, (_, models) in ROLES.items() if chosen[role] is None for model in models)
+def missing(chosen: dict[str, File | None]) -> dict[str, tuple[Model, ...]]:
+    """What to download: {role: published files, of which one is needed}."""
+    return {role: models for role, (_, models) in ROLES.items() if chosen[role] is None}
 
 
 def sha256(path: Path, tick: Callable[[int], None] = lambda size: None) -> str:

@@ -32,9 +32,9 @@ code { font-size: .85em; word-break: break-all; } .not { color: #d33; }
 figure { margin: 0; } figcaption { font-size: .8rem; opacity: .75; } img { height: 200px; border-radius: 4px; display: block; }
 """
 HOW = ("Every comparison holds picture, noise and noise level fixed and exchanges one thing. Chance is the probability that a "
-       "coin wins as often. Errors are mean squared errors of the predicted noise in units of the noise's own: 1 is as good as "
-       "no prediction. Grayscale and the hidden parts have exact answers; how coarse the authors' mosaic and blur are is not "
-       "published, so the answers to those two are near.")
+       "coin wins as often; below 1 in 100 the answer is yes. Errors are mean squared errors of the predicted noise in units "
+       "of the noise's own: 1 is as good as no prediction. Grayscale and the hidden parts have exact answers; how coarse the "
+       "authors' mosaic and blur are is not published, so the answers to those two are near.")
 
 
 def chance(outcome: Outcome) -> str:
@@ -74,7 +74,7 @@ def html(report: Report, files: Sequence[tuple[str, ...]] = ()) -> str:
         parts.append("<h2>Files</h2>" + table(("for", "file", "size", "SHA-256")[:len(files[0])], files))
     rows = [("yes" if outcome.shown else "NO", BEATEN[name], f"{outcome.wins} of {outcome.pairs}", chance(outcome),
              factor(outcome)) for name, outcome in ordered(report)]
-    parts.append(f"<h2>Comparisons</h2><p>{escape(HOW)}</p>" + table(("", "is it …", "won", "chance", "error ×"), rows))
+    parts.append(f"<h2>Comparisons</h2><p>{escape(HOW)}</p>" + table(("", "comparison", "won", "chance", "error ×"), rows))
     columns = list(next(iter(report.levels.values())))
     levels = [(str(t), *(f"{found[name]:.2g}" for name in columns)) for t, found in report.levels.items()]
     parts.append("<h2>Mean errors</h2>" + table(("noise level of 1000", *columns), levels))

@@ -23,7 +23,8 @@ class RoundTrip:
     @property
     def decibels(self) -> float:
         """Peak signal-to-noise ratio."""
-        return -10 * math.log10(max(1e-10, sum(self.errors) / len(self.errors)))
+        error = sum(self.errors) / len(self.errors)
+        return -10 * math.log10(error) if error else math.inf
 
 
 @dataclass(frozen=True)

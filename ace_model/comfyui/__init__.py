@@ -6,6 +6,8 @@
     text          CLIP → T5 features of instructions and image names
     conditioning  LCU + CLIP + VAE → condition tokens → CONDITIONING
     sampling      the reference's schedule and guidance for core's samplers
+    probe         the error of a MODEL's predicted noise, where the answer is known
+    headless      ComfyUI in a Python of one's own, without its server
     plus          ACE++ on core's Flux: conditioning, recognition of the full fine-tune
 
 Importing this package changes nothing in ComfyUI; `register` does, once.

@@ -32,5 +32,7 @@ def start(folder: Path) -> None:
     accelerators = (torch.cuda, getattr(torch, "xpu", None), getattr(torch, "mps", None))
     args.cpu = not any(each is not None and each.is_available() for each in accelerators)
     logging.getLogger().setLevel(logging.WARNING)
+    import comfy.utils
+    comfy.utils.set_progress_bar_enabled(False)  # whoever starts it shows progress in a way of its own
     from . import register
     register()

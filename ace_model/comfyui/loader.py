@@ -145,7 +145,7 @@ def load_vae(path: str) -> comfy.sd.VAE:
         vae = comfy.sd.VAE(sd=sd, metadata=metadata)
     if vae.first_stage_model is None:
         raise CheckpointError(f"{name} is not a VAE: it looks like {identify(sd)}. Download {VAE.name} from {VAE.page}.")
-    expected = set(vae.first_stage_model.state_dict())
+    expected = {key for key in vae.first_stage_model.state_dict() if key.endswith((".weight", ".bias"))}  # others have defaults
     missing = sorted(expected - given) if given & expected else []  # other layouts are converted inside, and not looked at
     if missing:
         raise CheckpointError(f"{name} is an incomplete VAE: it lacks {len(missing)} tensors, for example {missing[0]}. "

@@ -5,6 +5,7 @@ import math
 import comfy.model_sampling
 import comfy.sample
 import comfy.samplers
+import comfy.utils
 import latent_preview
 import torch
 from torch import Tensor
@@ -81,5 +82,5 @@ def sample(model, positive, negative, latent: dict, seed: int, steps: int, guida
         model, comfy.sample.prepare_noise(samples, seed, latent.get("batch_index")), guidance,
         comfy.samplers.sampler_object("euler"), schedule, positive, negative, samples,
         noise_mask=latent.get("noise_mask"), callback=latent_preview.prepare_callback(model, len(schedule) - 1),
-        disable_pbar=False, seed=seed)
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed)
     return out

@@ -129,7 +129,7 @@ def test_command_names_a_truncated_file_and_links_what_is_missing(base, tmp_path
     shutil.copy(base / "models/diffusion_models/cut_short.safetensors", folder)
     code, said = command("--models", tmp_path)
     assert code == 1 and "cut_short.safetensors cannot be read: it is incomplete" in said and "SHA-256" in said
-    assert "No text encoder is there" in said and "t5xxl_fp16.safetensors into text_encoders/" in said
+    assert "No text encoder is there" in said and "into text_encoders/" in said and "t5xxl_fp16" in said
     assert "No VAE is there" in said and "https://huggingface.co/stabilityai" in said
     assert "No diffusion model is there" not in said
 

@@ -9,6 +9,7 @@ from PIL import ImageFont
 from ace_model.check import cases, files, page, weights
 from ace_model.check.cases import Starters, remixed, square
 from ace_model.check.pairs import Ask, Outcome, Pair, coin, crossed, judge
+from ace_model.check.report import Report, RoundTrip, Shown
 from ace_model.check.verdict import BEATEN, decide
 from ace_model.published import DIT, T5, VAE
 from demo.requests import to_tensor
@@ -137,7 +138,7 @@ def test_files_are_told_by_their_tensors(tmp_path):
     assert {file.role for file in known} == set(files.ROLES) and not any(file.problem for file in known)
     chosen = files.choose(known, {})
     assert [file.path.parent.name for file in chosen.values()] == ["diffusion_models", "text_encoders", "vae"]
-    assert not list(files.missing(chosen))
+    assert not files.missing(chosen)
     elsewhere = files.choose([], {"VAE": str(chosen["VAE"].path)})
     assert elsewhere["VAE"] == chosen["VAE"] and elsewhere["text encoder"] is None
     assert files.sha256(tmp_path.joinpath("empty").touch() or tmp_path / "empty").startswith("e3b0c44298fc1c14")
@@ -148,12 +149,29 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     (tmp_path / "vae" / VAE.name).write_bytes(b"<!DOCTYPE html>")
     chosen = files.choose(files.found(tmp_path), {})
     assert "a web page, not weights" in chosen["VAE"].problem
-    wanted = [model for _, model in files.missing(chosen)]
-    assert DIT in wanted and T5 in wanted and VAE not in wanted
+    wanted = files.missing(chosen)
+    assert DIT in wanted["diffusion model"] and T5 in wanted["text encoder"] and "VAE" not in wanted
     with pytest.raises(files.CheckpointError, match="there is no VAE x.safetensors in the folder: there is vae-ft"):
         files.choose(files.found(tmp_path), {"VAE": "x.safetensors"})
     with pytest.raises(files.CheckpointError, match="is not a folder"):
         files.found(tmp_path / "nowhere")
+
+
+def test_report_as_text_page_and_picture(tmp_path):
+    edit = cases.Edit("An <edit>", "make {image} <b>", ("cat",), "grayscale")
+    pixels = torch.rand(48, 64, 3)
+    shown = [Shown(edit, [pixels], pixels, pixels), Shown(cases.Edit("From words", "word " * 90), [], pixels, None)]
+    found = outcomes() | {"instruction": LOST, "rows": Outcome(0, 0, math.nan)}
+    report = Report(decide(found, 0, {}), found, {300: {"right": 0.01, "no model": 0.4}},
+                    [RoundTrip("cat", pixels, (0.001,) * 4, (0.01,) * 4)], [(0.1, 0.9)] * 4, 7, shown)
+    words = page.text(report, [("VAE", "x.safetensors")])
+    assert "VAE: x.safetensors" in words and "cat 30.0 dB" in words and "Seed 7" in words
+    assert "\nNO  the right instruction beats another task's: 10 of 20" in words
+    assert "An &lt;edit&gt;" in page.html(report) and "make {image} &lt;b&gt;" in page.html(report)
+    assert "SHA-256" in page.html(report, [("VAE", "x", "1 GB", "abc")]) and "SHA-256" not in page.html(report, [("VAE", "x")])
+    assert page.sheet(report).shape[-1] == 3 and page.sheet(report).min() >= 0 and page.sheet(report).max() <= 1
+    path = page.write(tmp_path / "new" / "page.html", "x")
+    assert path.read_text() == "x" and [file.name for file in path.parent.iterdir()] == ["page.html"]
 
 
 def test_long_words_are_cut_to_a_line():
