@@ -166,7 +166,7 @@ def prepare(base: Path) -> None:
     generator = torch.Generator().manual_seed(5)
     pair = {"lora_down.weight": torch.randn(4, width, generator=generator), "lora_up.weight": torch.randn(width, 4,
                                                                                                             generator=generator)}
-    save_file({f"diffusion_model.blocks.1.attn.q.{part}": value for part, value in pair.items()},
+    save_file({f"diffusion_model.blocks.1.attn.v.{part}": value for part, value in pair.items()},  # acts on one token, too
               base / "models/loras/soak.safetensors")
     (base / "input").mkdir(exist_ok=True)
     write_pictures(base / "input")
