@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -39,7 +40,8 @@ def draw(cards: Sequence[Card], heading: str, maps: Sequence[tuple[str, Sequence
     maps: (word, per card the attention (rows, columns) that its tokens pay to the word, or None if it reads another text).
     """
     font, small = ImageFont.load_default(15), ImageFont.load_default(13)
-    width = 2 * MARGIN + len(cards) * (CARD + GAP) - GAP + (120 if maps else 0)
+    row = len(cards) * (CARD + GAP) - GAP + (120 if maps else 0)
+    width = 2 * MARGIN + max(row, ceil(font.getlength(heading)))
     left = MARGIN + (120 if maps else 0)
     wrapped = [wrap(card, small) for card in cards]
     top = MARGIN + 34

@@ -26,10 +26,10 @@ def read(source: str | bytes) -> Record:
     except RecursionError:
         raise RecordError("the record is nested too deeply to be one: use another copy.") from None
     except UnicodeDecodeError as error:
-        raise RecordError(f"the record is no UTF-8 text (byte {error.start}): use another copy, or another file.") from None
+        raise RecordError(f"the record is not valid UTF-8 (byte {error.start}): use another copy, or another file.") from None
     except json.JSONDecodeError as error:
-        raise RecordError(f"the record is no JSON: {error.msg} in line {error.lineno}, column {error.colno}. If it ends there, "
-                          "it was cut off: use a whole copy.") from None
+        raise RecordError(f"the record is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}. If it ends "
+                          "there, it was cut off: use a whole copy.") from None
     except ValueError as error:
         raise error if isinstance(error, RecordError) else RecordError(
             "the record has a number with too many digits: use another copy.") from None
@@ -114,7 +114,7 @@ def mapping(make: Callable, rules: Mapping[str, Rule], required: Sequence[str] =
         inside = "" if where == "the record" else f"{where}."
         for name in value:
             if name not in rules:
-                raise RecordError(f"{inside}{shorten(str(name))} is no field of a record: use one of {', '.join(rules)}, or "
+                raise RecordError(f"{inside}{shorten(str(name))} is not a field of a record: use one of {', '.join(rules)}, or "
                                   "put it into meta of its turn.")
         for name in required:
             if name not in value:

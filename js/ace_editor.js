@@ -13,7 +13,7 @@ async function load() {
   return panel
 }
 
-function open() {
+function openTab() {
   if (app.extensionManager.sidebarTab?.activeSidebarTabId !== TAB)
     app.extensionManager.command.execute(`Workspace.ToggleSidebarTab.${TAB}`)
 }
@@ -26,9 +26,9 @@ const hasInstructions = () => [app.rootGraph, ...(app.rootGraph?.subgraphs?.valu
 function focused(event) {
   const area = event.target
   if (!(area instanceof HTMLTextAreaElement) || !hasInstructions() || !app.extensionManager.setting.get(EDITOR)) return
-  const open = () => import('./conversation/over_node.mjs').then(({ edit }) => edit(area))
-  if (pressed) addEventListener('pointerup', () => setTimeout(open), { once: true, capture: true })
-  else open()
+  const edit = () => import('./conversation/over_node.mjs').then((editor) => editor.edit(area))
+  if (pressed) addEventListener('pointerup', () => setTimeout(edit), { once: true, capture: true })
+  else edit()
 }
 
 let pressed = false
@@ -58,7 +58,7 @@ app.registerExtension({
     const record = node.widgets.find((widget) => widget.name === 'record')
     record.hidden = true // JSON is for programs
     record.options.hidden = true
-    const button = node.addWidget('button', 'open', null, () => load().then((panel) => panel.choose(node)).then(open))
+    const button = node.addWidget('button', 'open', null, () => load().then((panel) => panel.choose(node)).then(openTab))
     button.label = 'Open conversation'
     button.serialize = false
     button.options.serialize = false

@@ -9,7 +9,7 @@ const DETAIL = 2048 // pixels of the mask's longer side while it is painted
 
 /**
  * address: of the picture · mask: address of a mask that is there, or null · room: [left, top, right, bottom].
- * done({mask: Blob or null, room, changed}) after Done.
+ * done({mask: Blob or null, room, changed}) after Done; if it throws, the painter stays open and says why.
  */
 export async function paint({ address, mask = null, room = [0, 0, 0, 0], allowRoom = true, done }) {
   const picture = await load(address)
@@ -50,15 +50,18 @@ class Painter {
     const size = h('input', { type: 'range', min: 2, max: Math.max(64, Math.round(this.width / 3)), value: this.size,
       'aria-label': t('Size'), oninput: () => (this.size = Number(size.value)) })
     const act = (label, change) => h('button', { type: 'button', onclick: () => this.apply(change) }, label)
+    this.wrong = h('p.ace-error', { role: 'alert' })
+    this.ready = h('button.primary', { type: 'button', onclick: () => this.finish() }, t('Done'))
     this.dialog = dialog(t('Paint a mask'), [
       h('div.ace-tools', {}, this.tools, h('label', {}, t('Size'), ' ', size),
         act(t('Invert'), () => this.invert()), act(t('Clear'), () => this.clear()),
         h('button', { type: 'button', onclick: () => this.undo() }, t('Undo'))),
       h('div.ace-board', {}, this.canvas),
+      this.wrong,
       this.allowRoom && h('p.ace-hint', {}, t('Drag a border of the picture outwards to make room for outpainting.')),
       h('div.ace-buttons', {},
         h('button', { type: 'button', onclick: () => this.dialog.close() }, t('Cancel')),
-        h('button.primary', { type: 'button', onclick: () => this.finish() }, t('Done')))
+        this.ready)
     ])
     this.draw()
     this.canvas.focus()
@@ -200,9 +203,15 @@ class Painter {
 
   async finish() {
     const { mask, empty } = this.picked()
-    const blob = empty ? null : await mask.convertToBlob({ type: 'image/png' })
-    this.dialog.close()
-    this.done({ mask: blob, room: this.room, changed: this.changed })
+    this.ready.disabled = true
+    try {
+      const blob = empty ? null : await mask.convertToBlob({ type: 'image/png' })
+      await this.done({ mask: blob, room: this.room, changed: this.changed })
+      this.dialog.close()
+    } catch (error) {
+      this.wrong.textContent = error.message
+      this.ready.disabled = false
+    }
   }
 
   /** The mask as black and white, and whether nothing of it is white. */

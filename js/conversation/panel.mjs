@@ -5,37 +5,21 @@
  * told by the server's events.
  */
 import { app } from '../../../scripts/app.js'
-import { api } from '../../../scripts/api.js'
 import { h, iconButton, dialog } from './dom.mjs'
 import { addressOf } from './files.mjs'
 import { Composer } from './composer.mjs'
-import { EMPTY, added, answered, branch, fileOf, find, leaf, lookAt, parse, siblings } from './record.mjs'
+import { lookAtTurn, previewOf } from './inspect.mjs'
+import { EMPTY, added, branch, fileOf, find, leaf, lookAt, parse, siblings, stirred } from './record.mjs'
+import { Runs } from './runs.mjs'
 import { colorOf } from './instruction.mjs'
 import { pieces } from './names.mjs'
 import { style } from './style.mjs'
 import { learn, t } from './words.mjs'
-
-const NODE = 'ACEEditorConversation'
-const INSPECTOR = 'ACEEditorInspector'
-const PREVIEW = 'PreviewImage'
-const PART = /\.([A-Za-z0-9_-]{1,64}) (latent|answer|unit|lcu|tokens|indicator|image|paste|room)$/ // of an expanded graph
-
-/** The workflow's outermost graph, whichever subgraph is open. */
-const root = () => app.graph?.rootGraph ?? app.graph
-
-/** Every conversation node of the workflow, with the id that the server knows it by. */
-export function conversations(graph = root(), prefix = '') {
-  return (graph?.nodes ?? []).flatMap((node) => {
-    if (node.comfyClass === NODE) return [{ node, id: `${prefix}${node.id}` }]
-    return node.subgraph ? conversations(node.subgraph, `${prefix}${node.id}:`) : []
-  })
-}
+import { NODE, capture, conversations, hasPicture, root, setWidget, textOf, workflow, write } from './workflow.mjs'
 
 export class Panel {
   constructor() {
-    this.states = new Map() // "node id/turn" → {state, step, steps, preview, error}
-    this.maker = new Map() // node id → the second half of the keys that today's models give
-    this.marked = null // the node that was chosen
+    this.chosen = new Map() // workflow → the id of the conversation that was chosen in it
     this.query = ''
     this.cards = new Map() // turn → its card, and what it was drawn from
     this.headDrawn = ''
@@ -43,8 +27,12 @@ export class Panel {
     this.body = h('div.ace-body')
     this.element = h('section.ace-panel', { 'aria-label': t('ACE conversation'), onkeydown: (event) => this.key(event) })
     style()
-    this.listen()
-    this.ready = learn().then(() => (this.composer = new Composer(this)))
+    this.runs = new Runs({ draw: () => this.draw(), write: (record, conversation) => this.write(record, conversation) })
+    this.ready = learn().then(() => {
+      this.composer = new Composer(this)
+      for (const part of [this.top, this.body, this.composer.editor.element]) // a click may come before the panel sees what changed
+        part.addEventListener('pointerdown', () => this.look(), { capture: true })
+    })
   }
 
   async show(parent) {
@@ -63,102 +51,43 @@ export class Panel {
   }
 
   choose(node) {
-    this.marked = node
-    if (this.shown) this.draw()
+    this.chosen.set(workflow(), conversations().find((each) => each.node === node)?.id)
+    this.draw()
   }
 
   /** The conversation that is shown: {node, id}, or undefined. */
   get current() {
     const all = conversations()
-    return all.find(({ node }) => node === this.marked) ?? all[0]
+    return all.find(({ id }) => id === this.chosen.get(workflow())) ?? all[0]
   }
 
-  get text() {
-    const node = this.current?.node
-    return node?.widgets?.find((widget) => widget.name === 'record')?.value ?? ''
+  /** Where that is: a name that lasts while the page lives. */
+  get place() {
+    return this.current && `${workflow()}/${this.current.id}`
   }
 
   get read() {
-    return parse(this.text)
+    return parse(textOf(this.current?.node))
   }
 
   get record() {
     return this.read.record ?? EMPTY
   }
 
-  /** Undo, another tab of the page, a deleted node: draw again whatever changed the record. */
+  /** What draws everything anew when it changes. */
+  get seen() {
+    return JSON.stringify([conversations().map(({ id }) => id), this.place, textOf(this.current?.node)])
+  }
+
+  /** Undo, another workflow, another tab of the page, a deleted node: draw again whatever changed the record. */
   look() {
-    const now = JSON.stringify([conversations().map(({ id }) => id), this.current?.id, this.text])
-    if (now !== this.drawn) this.draw()
+    if (this.seen !== this.drawn) this.draw()
+    else this.runs.collect()
   }
 
   write(record, current = this.current) {
-    const widget = current.node.widgets.find((each) => each.name === 'record')
-    widget.value = JSON.stringify(record)
-    widget.callback?.(widget.value)
-    app.extensionManager.workflow?.activeWorkflow?.changeTracker?.captureCanvasState?.()
+    write(current.node, record)
     this.draw()
-  }
-
-  // --- what the server tells -------------------------------------------------------------------------------------------
-
-  listen() {
-    const on = (name, act) => api.addEventListener(name, (event) => act(event.detail ?? {}))
-    const place = (node, shown) => {
-      const part = PART.exec(String(node ?? ''))
-      const owner = conversations().find(({ id }) => id === String(shown ?? ''))
-      return part && owner ? { owner, turn: part[1], part: part[2] } : null
-    }
-    on('progress_state', ({ nodes }) => {
-      for (const each of Object.values(nodes ?? {})) {
-        const found = place(each.node_id, each.display_node_id)
-        if (found?.part === 'latent' && each.state === 'running')
-          this.note(found, { state: 'running', step: each.value, steps: each.max })
-      }
-    })
-    on('b_preview_with_metadata', ({ blob, nodeId, displayNodeId }) => {
-      const found = place(nodeId, displayNodeId)
-      if (!found) return
-      const old = this.states.get(`${found.owner.id}/${found.turn}`)?.preview
-      if (old) URL.revokeObjectURL(old)
-      this.note(found, { state: 'running', preview: URL.createObjectURL(blob) })
-    })
-    on('executed', ({ display_node: shown, node, output }) => {
-      const owner = conversations().find(({ id }) => id === String(shown ?? node))
-      const found = output?.ace_answers
-      if (!owner || !found?.length) return
-      const record = parse(owner.node.widgets.find((widget) => widget.name === 'record').value).record
-      /** @type {Record<string, object>} */
-      const answers = {}
-      for (const { turn, file, in: folder, key, maker } of found) {
-        this.maker.set(owner.id, maker)
-        this.states.delete(`${owner.id}/${turn}`)
-        if (record && find(record, turn) && find(record, turn).answer?.key !== key) answers[turn] = { file, in: folder, key }
-      }
-      if (Object.keys(answers).length) this.write(answered(record, answers), owner)
-      else this.draw()
-    })
-    const owner = ({ node_id: id }) => String(id ?? '').split('.')[0] // of what a conversation expanded to
-    on('execution_error', (event) => this.failed(event.exception_message ?? t('failed'), owner(event)))
-    on('execution_interrupted', (event) => this.failed(t('stopped'), owner(event)))
-  }
-
-  note({ owner, turn }, change) {
-    const key = `${owner.id}/${turn}`
-    this.states.set(key, { ...this.states.get(key), ...change })
-    this.draw()
-  }
-
-  /** What waited or ran in a conversation failed, with the error's own words; it stays, and can be sent again. */
-  failed(message, id) {
-    for (const [key, { state }] of this.states)
-      if (key.startsWith(`${id}/`) && (state === 'waiting' || state === 'running'))
-        this.states.set(key, { state: 'failed', error: message.trim() })
-    this.draw()
-  }
-
-  stateOf(turn) {
-    return this.states.get(`${this.current?.id}/${turn.id}`) ?? { state: turn.answer ? 'done' : 'open' }
   }
 
   // --- what a person does ----------------------------------------------------------------------------------------------
@@ -166,32 +95,27 @@ export class Panel {
   /** Add a turn to the record and run it. */
   async send(turn) {
     const current = this.current ?? this.add()
-    if (!current) return
+    if (!current || this.read.error) return
     this.write(added(this.record, turn), current)
     await this.run()
   }
 
-  /** Run the node: whatever has no answer on the branch that is looked at. */
-  async run() {
-    const current = this.current
-    for (const turn of branch(this.record))
-      if (!turn.answer) this.states.set(`${current.id}/${turn.id}`, { state: 'waiting' })
-    this.draw()
-    await app.queuePrompt(0, 1, [current.id])
-    const errors = app.lastNodeErrors?.[current.id]?.errors
-    if (errors?.length) this.failed(errors.map((error) => error.details || error.message).join('\n'), current.id)
-    else if (Object.keys(app.lastNodeErrors ?? {}).length) this.failed(t('ComfyUI refused the workflow.'), current.id)
+  /** Run the node: whatever has no answer on the branch that is looked at, and a turn whose answer's file is gone. */
+  async run(lost = null) {
+    const { id } = this.current
+    const turns = branch(this.record).filter((turn) => !turn.answer || turn.id === lost?.id)
+    await this.runs.send(id, turns, async () => {
+      await app.queuePrompt(0, 1, [id])
+      const errors = app.lastNodeErrors?.[id]?.errors
+      if (errors?.length) return errors.map((error) => error.details || error.message).join('\n')
+      return Object.keys(app.lastNodeErrors ?? {}).length ? t('ComfyUI refused the workflow.') : ''
+    })
   }
 
-  /** Stop this conversation's run, or take it out of the queue; the runs of others go on. */
-  async stop() {
-    const { id } = this.current
-    const queue = await (await api.fetchApi('/queue')).json()
-    const own = ([, , graph, extra]) => graph?.[id]?.class_type === NODE && extra?.client_id === api.clientId
-    if (queue.queue_running.some(own)) return api.interrupt()
-    const waiting = queue.queue_pending.filter(own).map(([, prompt]) => prompt)
-    if (waiting.length) await api.fetchApi('/queue', { method: 'POST', body: JSON.stringify({ delete: waiting }) })
-    this.failed(t('stopped'), id)
+  /** The same once more, after an error or without an answer. */
+  runAgain(lost = null) {
+    this.write(stirred(this.record))
+    return this.run(lost)
   }
 
   /** A new conversation: another node beside the others, with the same models. */
@@ -210,33 +134,11 @@ export class Panel {
     return this.current
   }
 
-  /** Draw what the model receives for the turn that is looked at: by the ACE Inspector beside the node, put there if none is. */
+  /** Draw what the model receives for the turn that is looked at. */
   async inspect() {
     const { node, id } = this.current
-    const graph = node.graph
-    const slot = node.outputs.findIndex((output) => output.name === 'lcu')
-    const connected = (from, out, kind) => (from.outputs[out].links ?? [])
-      .map((link) => graph.getNodeById(graph.getLink(link)?.target_id)).find((other) => other?.comfyClass === kind)
-    let inspector = connected(node, slot, INSPECTOR)
-    let preview = inspector && connected(inspector, 0, PREVIEW)
-    if (!preview) {
-      if (!inspector) {
-        inspector = window.LiteGraph.createNode(INSPECTOR)
-        inspector.pos = [node.pos[0] + node.size[0] + 60, node.pos[1]]
-        graph.add(inspector)
-        node.connect(slot, inspector, inspector.findInputSlot('lcu'))
-        for (const name of ['clip', 'model', 'vae']) {
-          const link = graph.getLink(node.inputs[node.findInputSlot(name)]?.link)
-          if (link) graph.getNodeById(link.origin_id)?.connect(link.origin_slot, inspector, inspector.findInputSlot(name))
-        }
-      }
-      preview = window.LiteGraph.createNode(PREVIEW)
-      preview.pos = [inspector.pos[0] + inspector.size[0] + 60, inspector.pos[1]]
-      preview.size = [640, 480]
-      graph.add(preview)
-      inspector.connect(0, preview, 0)
-      app.extensionManager.workflow?.activeWorkflow?.changeTracker?.captureCanvasState?.()
-    }
+    const preview = previewOf(node)
+    lookAtTurn(preview, find(this.record, this.record.at))
     app.canvas.selectNode?.(preview)
     app.canvas.centerOnNode?.(preview)
     await app.queuePrompt(0, 1, [`${id.slice(0, -String(node.id).length)}${preview.id}`])
@@ -271,14 +173,14 @@ export class Panel {
    */
   draw() {
     if (!this.shown) return
-    this.drawn = JSON.stringify([conversations().map(({ id }) => id), this.current?.id, this.text])
+    this.drawn = this.seen
     const { error } = this.read
     const record = this.record
     if (!this.top.isConnected) this.element.replaceChildren(this.top, this.body, this.composer.element)
     const head = JSON.stringify([conversations().map(({ id, node }) => [id, node.title]), this.current?.id, record.turns.length > 0])
     if (head !== this.headDrawn) this.top.replaceChildren(this.head(record))
     this.headDrawn = head
-    this.composer.element.hidden = !this.current
+    this.composer.element.hidden = !this.current || Boolean(error)
     const body = this.body
     const scrolled = body.scrollTop
     const bottom = scrolled + body.clientHeight > body.scrollHeight - 80
@@ -288,7 +190,7 @@ export class Panel {
         ? h('p.ace-error', { role: 'alert' }, t('This record cannot be shown ({0}). The node keeps it as it is.', error))
         : h('ol.ace-turns', {}, this.found(record)))
     } else this.list(record)
-    this.composer.draw(record)
+    if (!error) this.composer.draw(record)
     body.scrollTop = bottom ? body.scrollHeight : scrolled
   }
 
@@ -303,7 +205,7 @@ export class Panel {
     const wanted = turns.map((turn) => {
       const all = siblings(record, turn)
       const files = [...(turn.images ?? []), ...turns.flatMap((each) => each.images ?? [])].map((picture) => fileOf(record, picture))
-      const seen = JSON.stringify([this.current.id, turn, this.stateOf(turn), all.indexOf(turn), all.length, files, this.maker.get(this.current.id)])
+      const seen = JSON.stringify([this.current.id, turn, this.runs.of(this.current.id, turn), all.indexOf(turn), all.length, files, this.runs.makerOf(this.current.id), hasPicture(this.current.node)])
       const known = this.cards.get(turn.id)
       const card = known?.seen === seen ? known.card : this.card(record, turn)
       this.cards.set(turn.id, { seen, card })
@@ -336,7 +238,10 @@ export class Panel {
         this.draw()
       } })
     return h('header.ace-head', {},
-      all.length > 1 && h('select', { 'aria-label': t('Conversation'), onchange: (event) => this.choose(all[event.target.selectedIndex].node) },
+      all.length > 1 && h('select', { 'aria-label': t('Conversation'), onchange: (event) => {
+        this.chosen.set(workflow(), all[event.target.selectedIndex].id)
+        this.draw()
+      } },
         all.map(({ node, id }) => h('option', { selected: id === chosen?.id }, `${node.title} (${id})`))),
       record.turns.length > 0 && search,
       h('span.ace-space'),
@@ -348,10 +253,11 @@ export class Panel {
 
   /** One turn of the branch. */
   card(record, turn) {
-    const state = this.stateOf(turn)
+    const state = this.runs.of(this.current.id, turn)
+    const maker = this.runs.makerOf(this.current.id)
     const all = siblings(record, turn)
     const at = all.indexOf(turn)
-    const other = turn.answer && this.maker.get(this.current.id) && !turn.answer.key.endsWith(`-${this.maker.get(this.current.id)}`)
+    const other = turn.answer && maker && !turn.answer.key.endsWith(`-${maker}`)
     return h(`li.ace-turn.${state.state}`, { tabIndex: 0, dataset: { turn: turn.id }, 'aria-label': turn.instruction || t('a turn') },
       h('div.ace-asked', {},
         all.length > 1 && h('div.ace-siblings', {},
@@ -381,7 +287,7 @@ export class Panel {
 
   /** The instruction with its names as chips: as text, never as markup. */
   words(record, turn) {
-    const count = turn.images?.length ?? 0
+    const count = turn.images?.length || Number(!turn.parent && hasPicture(this.current.node))
     return pieces(turn.instruction, (back, number) => back > 0 || number < count).map((piece) => {
       if (piece.kind === 'words') return piece.text
       const named = piece.back ? branch(record, turn.id).at(-1 - piece.back) : turn
@@ -393,24 +299,26 @@ export class Panel {
 
   thumbnail(record, turn, picture, number) {
     const file = fileOf(record, picture)
-    const mask = turn.masks?.[number]
+    const mask = fileOf(record, turn.masks?.[number])
     return h('button.ace-thumbnail', { type: 'button', title: picture.file ?? t('answer of {0}', picture.answer_of),
       onclick: () => file && this.full(file), style: `--chip: ${colorOf(number)}` },
     file ? h('img', { src: addressOf(file), alt: picture.file ?? t('an earlier answer'), loading: 'lazy', onerror: gone }) : '…',
-    mask?.file && h('img.ace-mask', { src: addressOf(mask), alt: t('its mask') }))
+    mask && h('img.ace-mask', { src: addressOf(mask), alt: t('its mask') }))
   }
 
   answer(turn, state) {
     if (state.state === 'failed')
-      return [h('p.ace-error', { role: 'alert' }, state.error), h('button', { type: 'button', onclick: () => this.run() }, t('Try again'))]
+      return [h('p.ace-error', { role: 'alert' }, state.error), h('button', { type: 'button', onclick: () => this.runAgain() }, t('Try again'))]
     if (state.state === 'waiting' || state.state === 'running')
       return [state.preview && h('img.ace-preview', { src: state.preview, alt: t('Preview') }),
         h('p', { role: 'status' }, state.state === 'waiting' ? t('waiting') : t('step {0} of {1}', state.step ?? 0, state.steps ?? '?')),
         h('progress', { max: state.steps ?? 1, value: state.step ?? 0, 'aria-label': t('Progress') }),
-        h('button', { type: 'button', onclick: () => this.stop() }, t('Stop'))]
-    if (!turn.answer) return h('button', { type: 'button', onclick: () => this.run() }, t('Run'))
+        h('button', { type: 'button', onclick: () => this.runs.stop(this.current.id, this.record) }, t('Stop'))]
+    if (!turn.answer) return h('button', { type: 'button', onclick: () => this.runAgain() }, t('Run'))
     return h('button.ace-picture', { type: 'button', onclick: () => this.full(turn.answer), title: t('Full size') },
-      h('img', { src: addressOf(turn.answer, turn.answer.key), alt: t('Answer to: {0}', turn.instruction), draggable: true, onerror: gone }))
+      h('img', { src: addressOf(turn.answer, turn.answer.key), alt: t('Answer to: {0}', turn.instruction), draggable: true,
+        onerror: (event) => event.target.closest('button').replaceWith(h('span.ace-gone', {}, t('The file is gone. Run makes it again.')),
+          h('button', { type: 'button', onclick: () => this.runAgain(turn) }, t('Run'))) }))
   }
 
   found(record) {
@@ -450,12 +358,11 @@ export class Panel {
       node.pos = [...(app.canvas.visible_area ?? [0, 0])].slice(0, 2).map((x) => x + 80)
       graph.add(node)
     }
-    const widget = node.widgets.find((each) => each.name === 'image')
+    const { values } = node.widgets.find((each) => each.name === 'image').options ?? {}
     const value = `${answer.file} [${answer.in}]`
-    if (widget.options?.values && !widget.options.values.includes(value)) widget.options.values.push(value)
-    widget.value = value
-    widget.callback?.(value)
-    app.extensionManager.workflow?.activeWorkflow?.changeTracker?.captureCanvasState?.()
+    if (values && !values.includes(value)) values.push(value)
+    setWidget(node, 'image', value)
+    capture()
   }
 
   exportRecord(record) {
@@ -468,8 +375,8 @@ export class Panel {
   importRecord() {
     const input = h('input', { type: 'file', accept: '.json,application/json', onchange: async () => {
       const { record, error } = parse(await input.files[0].text())
-      if (!record) return app.extensionManager.toast.add({ severity: 'error', summary: t('This file is no record'), detail: error, life: 8000 })
-      if (this.record.turns.length && !this.add()) return
+      if (!record) return app.extensionManager.toast.add({ severity: 'error', summary: t('This file is not a record'), detail: error, life: 8000 })
+      if ((!this.current || this.read.error || this.record.turns.length) && !this.add()) return
       this.write(record)
     } })
     input.click()
@@ -477,5 +384,5 @@ export class Panel {
 }
 
 function gone(event) {
-  event.target.replaceWith(h('span.ace-gone', {}, t('The file is gone. Run makes it again.')))
+  event.target.replaceWith(h('span.ace-gone', {}, t('The file is gone.')))
 }

@@ -2,6 +2,7 @@
 
 import json
 import re
+from uuid import uuid4
 
 import pytest
 from PIL import Image
@@ -35,14 +36,19 @@ def open_panel(page):
     return page.tab.locator(".ace-panel")
 
 
-def fresh(page, turns=()):
-    """The template with a conversation of these turns, and its panel."""
-    workflow = page.template(TITLE)
+def talk(page, turns=()):
+    """The template with a conversation of these turns."""
+    workflow = page.template(TITLE) | {"id": str(uuid4())}  # another workflow: the panel keeps drafts of those that it knows
     for node in workflow["nodes"]:
         if node["type"] == "ACEEditorConversation":
             at = turns[-1]["id"] if turns else None
             node["widgets_values"] = [json.dumps({"version": 1, "at": at, "turns": list(turns)})]
-    page.load(workflow)
+    return workflow
+
+
+def fresh(page, turns=()):
+    """That in the page, and its panel."""
+    page.load(talk(page, turns))
     panel = open_panel(page)
     page.tab.wait_for_timeout(600)  # it looks for changes twice a second
     return panel
@@ -73,8 +79,8 @@ def test_three_turns_a_branch_another_seed_and_back(frontends, nodes_2):
     say(page, panel, "show {image} at night", 2)
     say(page, panel, BACK, 3)
     first, second, third = record(page)["turns"]
-    assert [turn["parent"] for turn in (first, second, third)] == [None, "t1", "t2"]
-    assert second["images"] == [{"answer_of": "t1"}] and third["settings"]["guidance"] == 1.5
+    assert [turn["parent"] for turn in (first, second, third)] == [None, first["id"], second["id"]]
+    assert second["images"] == [{"answer_of": first["id"]}] and third["settings"]["guidance"] == 1.5
     answer = Image.open(server.base / "output" / third["answer"]["file"]).convert("RGB")
     assert judge(asked(MULTI_TURN, BACK, [TOY], TOY.but(light="night")), to_tensor(answer))[0], "the star is red again"
 
@@ -84,15 +90,16 @@ def test_three_turns_a_branch_another_seed_and_back(frontends, nodes_2):
     panel.get_by_text("3 of 3").wait_for()
     page.tab.wait_for_function("() => document.querySelectorAll('.ace-turn.done').length === 2", timeout=120000)
     made = record(page)
-    assert [turn["parent"] for turn in made["turns"]] == [None, "t1", "t2", "t1", "t1"] and made["at"] == "t5"
+    ids = [turn["id"] for turn in made["turns"]]
+    assert [turn["parent"] for turn in made["turns"]] == [None, ids[0], ids[1], ids[0], ids[0]] and made["at"] == ids[4]
     assert made["turns"][3]["seed"] != made["turns"][4]["seed"] and len({turn["answer"]["key"] for turn in made["turns"]}) == 5
     for _ in range(2):
         panel.locator(".ace-turn").last.get_by_label("Branch before").click()
         page.tab.wait_for_timeout(100)
-        if record(page)["at"] == "t3":
+        if record(page)["at"] == ids[2]:
             break
         page.settle()
-    assert record(page)["at"] == "t3" and panel.locator(".ace-turn").count() == 3, "the first branch, to its end"
+    assert record(page)["at"] == ids[2] and panel.locator(".ace-turn").count() == 3, "the first branch, to its end"
 
     panel.locator(".ace-turn").last.get_by_label("Compare with the original").click()
     dialog = page.tab.locator("dialog.ace-dialog")
@@ -150,13 +157,30 @@ def test_markup_is_text(page):
     page.errors.clear()  # there is no such picture
 
 
-@pytest.mark.parametrize("text, says", [("{", "cannot be shown"), ('{"version": 2, "turns": []}', "version 2")])
+@pytest.mark.parametrize("text, says", [("{", "cannot be shown"), ('{"version": 2, "turns": []}', "version 2"),
+                                        ('{"version": 1, "turns": [{}]}', "turns[0]")])
 def test_a_record_that_cannot_be_read_stays_as_it_is(page, text, says):
+    """Nothing can be sent, and an imported record goes into a node of its own."""
     panel = fresh(page)
+    panel.locator(".ace-instruction").click()
+    page.tab.keyboard.type("a cat")
     page.tab.evaluate("""text => { const node = app.graph._nodes.find(n => n.comfyClass === 'ACEEditorConversation')
         node.widgets.find(w => w.name === 'record').value = text }""", text)
     panel.get_by_text(says).wait_for()
+    assert not panel.locator(".ace-composer").is_visible()
+    page.tab.keyboard.press("Enter")
     assert page.tab.evaluate(RECORD) == text
+    take_in(page, panel, {"version": 1, "at": "a", "turns": [{"id": "a", "instruction": "one"}]})
+    panel.locator(".ace-turn").wait_for()
+    assert page.tab.evaluate(RECORD) == text and panel.get_by_label("Conversation", exact=True).locator("option").count() == 2
+    assert page.errors == []
+
+
+def take_in(page, panel, record):
+    """Import a record."""
+    with page.tab.expect_file_chooser() as chooser:
+        panel.get_by_label("Import a record").click()
+    chooser.value.set_files({"name": "x.json", "mimeType": "application/json", "buffer": json.dumps(record).encode()})
 
 
 def test_a_deleted_node_and_a_new_conversation(page):
@@ -165,6 +189,12 @@ def test_a_deleted_node_and_a_new_conversation(page):
     panel.get_by_text("No conversation in this workflow yet.").wait_for()
     panel.get_by_text("Start one").click()
     assert record(page) == {"version": 1, "turns": []}
+    page.tab.evaluate("""() => app.graph.remove(app.graph._nodes.find(n => n.comfyClass === 'ACEEditorConversation'))""")
+    panel.get_by_text("No conversation in this workflow yet.").wait_for()
+    brought = {"at": "b", "version": 1, "turns": [{"id": "b", "instruction": "two"}]}
+    take_in(page, panel, brought)
+    panel.locator(".ace-turn").wait_for()
+    assert record(page) == brought
     assert page.errors == []
 
 
@@ -178,6 +208,124 @@ def test_a_failed_turn_says_why_and_can_be_edited(page):
     panel.get_by_label("Edit and send again").click()
     assert panel.locator(".ace-composer .ace-chip.missing").count() == 1
     page.errors.clear()
+
+
+def test_what_failed_or_got_lost_runs_again(page, server):
+    """A loader fails, an answer is undone, an answer's file is gone: the card says so, and one click brings the answer."""
+    (server.base / "models/vae/broken.safetensors").write_bytes(b"no model")
+    panel = fresh(page)
+    page.tab.evaluate("""picture => {
+        const chat = app.graph._nodes.find(n => n.comfyClass === 'ACEEditorConversation')
+        const load = LiteGraph.createNode('LoadImage')
+        app.graph.add(load)
+        load.widgets.find(w => w.name === 'image').value = picture
+        load.connect(0, chat, chat.findInputSlot('image'))
+    }""", file_of("toy scene"))
+    good = next(node["widgets_values"][0] for node in page.serialized()["nodes"] if node["type"] == "VAELoader")
+    page.set_widget("Load VAE", "vae_name", "broken.safetensors")
+    panel.locator(".ace-instruction").click()
+    page.tab.keyboard.type("{image} at night")
+    assert panel.locator(".ace-composer .ace-chip:not(.missing)").count() == 1, "the connected picture"
+    page.tab.keyboard.press("Enter")
+    panel.locator(".ace-turn.failed").wait_for(timeout=60000)
+    first, = record(page)["turns"]
+    assert first["images"] == [] and first["settings"]["width"] == 0
+    assert panel.locator(".ace-turn .ace-chip.missing").count() == 0
+    page.errors.clear()
+
+    def answer():
+        panel.locator(".ace-turn.done .ace-picture img").wait_for(timeout=60000)
+        return record(page)["turns"][0]["answer"]
+
+    page.set_widget("Load VAE", "vae_name", good)
+    panel.get_by_text("Try again").click()
+    made = answer()
+    picture = Image.open(server.base / "input" / file_of("toy scene"))
+    assert Image.open(server.base / "output" / made["file"]).size == picture.size
+    for _ in range(2):  # the second time with the very text of the run before
+        page.tab.evaluate("""() => {
+            const chat = app.graph._nodes.find(n => n.comfyClass === 'ACEEditorConversation')
+            const widget = chat.widgets.find(w => w.name === 'record')
+            const record = JSON.parse(widget.value)
+            delete record.turns[0].answer
+            widget.value = JSON.stringify(record)
+        }""")
+        panel.get_by_text("Run", exact=True).click()
+        assert answer() == made
+    (server.base / "output" / made["file"]).unlink()
+    page.tab.evaluate("() => { const image = document.querySelector('.ace-picture img'); image.src += '&again' }")
+    panel.get_by_text("Run", exact=True).click()
+    assert answer() == made and (server.base / "output" / made["file"]).exists()
+    page.errors.clear()  # the file that was gone
+
+
+def test_one_conversation_stops_and_another_runs_on(page):
+    """Two nodes, one run each: stopping the one that waits leaves the one that runs alone."""
+    turns = [{"id": "a", "instruction": "one", "settings": {"width": 64, "height": 64, "steps": 300}}]
+    panel = fresh(page, turns)
+    panel.get_by_text("Run", exact=True).click()
+    panel.get_by_text(re.compile("step [1-9]")).wait_for(timeout=60000)
+    panel.get_by_label("New conversation").click()
+    take_in(page, panel, {"version": 1, "at": "a", "turns": [turns[0] | {"seed": 7}]})
+    panel.get_by_text("Run", exact=True).click()
+    panel.get_by_text("waiting").wait_for()
+    page.tab.wait_for_function("async () => (await (await app.api.fetchApi('/queue')).json()).queue_pending.length === 1")
+    panel.get_by_text("Stop").click()
+    panel.locator(".ace-turn.failed").get_by_text("stopped").wait_for()
+    panel.get_by_label("Conversation", exact=True).select_option(index=0)
+    panel.locator(".ace-turn.running").wait_for()
+    panel.get_by_text("Stop").click()
+    panel.locator(".ace-turn.failed").get_by_text("stopped").wait_for(timeout=60000)
+    assert page.errors == []
+
+
+def test_editing_a_turn_keeps_what_no_field_shows(page):
+    """Sampler, token budget, which picture is the target, and the room around it; a mask that is an earlier answer."""
+    settings = {"sampler": "heun", "token_budget": 512, "target_image": 1, "steps": 1}
+    cat = {"file": "ACE cat.png", "in": "input"}
+    key = f"{0:016x}-{0:016x}"
+    panel = fresh(page, [
+        {"id": "a", "instruction": "one", "answer": cat | {"key": key}},
+        {"id": "b", "parent": "a", "instruction": "{image} {image1}", "images": [cat, cat], "settings": settings, "blank": True,
+         "masks": [{"answer_of": "a"}, None], "room": [0, 0, 0.5, 0], "answer": cat | {"key": key}}])
+    page.tab.route("**/prompt", lambda route: route.fulfill(json={"prompt_id": "x", "number": 0, "node_errors": {}}))
+    panel.locator(".ace-turn").last.get_by_label("Edit and send again").click()
+    assert panel.locator(".ace-composer img.ace-mask").count() == 1
+    panel.locator(".ace-instruction").click()
+    for number, text in enumerate(("again", "and on"), 3):
+        page.tab.keyboard.type(text)
+        page.tab.keyboard.press("Enter")
+        page.tab.wait_for_function(f"n => JSON.parse(({RECORD})()).turns.length === n", arg=number)
+    page.tab.unroute("**/prompt")
+    edited, following = record(page)["turns"][2:]
+    assert edited["settings"] | settings == edited["settings"] and edited["room"] == [0, 0, 0.5, 0] and edited["blank"]
+    assert edited["masks"] == [{"answer_of": "a"}, None]
+    assert following["settings"]["sampler"] == "heun" and following["settings"]["token_budget"] == 512
+    assert following["settings"]["target_image"] == 0 and not following["blank"] and "room" not in following
+    assert page.errors == []
+
+
+def test_a_mask_that_cannot_be_saved_is_not_lost(page, server):
+    panel = fresh(page)
+    page.tab.route("**/upload/image", lambda route: route.fulfill(status=500, body="disk full"))
+    panel.locator("input[type=file]").set_input_files(server.base / "input" / file_of("toy scene"))
+    wrong = panel.locator(".ace-composer .ace-error")
+    wrong.get_by_text("disk full").wait_for()
+    page.tab.unroute("**/upload/image")
+    panel.locator("input[type=file]").set_input_files(server.base / "input" / file_of("toy scene"))
+    panel.locator(".ace-attachment img").wait_for()
+    assert not wrong.is_visible()
+    page.tab.route("**/upload/image", lambda route: route.fulfill(status=500, body="disk full"))
+    panel.get_by_label("Paint a mask on {image}").click()
+    dialog = page.tab.locator("dialog.ace-dialog")
+    dialog.locator("canvas").click()
+    dialog.get_by_text("Done").click()
+    dialog.get_by_text("disk full").wait_for()
+    page.tab.unroute("**/upload/image")
+    dialog.get_by_text("Done").click()
+    panel.locator(".ace-composer img.ace-mask").wait_for()
+    assert not dialog.count()
+    page.errors.clear()  # the full disk
 
 
 def test_a_ready_made_instruction_comes_with_its_gap_selected(page):
@@ -199,6 +347,9 @@ def test_what_the_model_sees_is_drawn_at_a_click(frontends):
     panel = fresh(page)
     panel.locator("input[type=file]").set_input_files(server.base / "input" / file_of("toy scene"))
     panel.locator(".ace-attachment img").wait_for()
+    page.tab.evaluate("() => { document.querySelector('.ace-settings').open = true }")
+    for label, value in (("Width", "64"), ("Height", "64"), ("Guidance", "2"), ("Negative instruction", "blur")):
+        panel.get_by_label(label).fill(value)
     say(page, panel, "make the red star in {image} purple", 1)
     for _ in range(2):
         panel.get_by_label("What the model sees").click()
@@ -210,6 +361,9 @@ def test_what_the_model_sees_is_drawn_at_a_click(frontends):
     (inspector,), (conversation,) = kinds["ACEEditorInspector"], kinds["ACEEditorConversation"]
     assert inspector["lcu"][1] == 2 and graph[inspector["lcu"][0]]["class_type"] == "ACEEditorConversation"
     assert [inspector[name] for name in ("clip", "model", "vae")] == [conversation[name] for name in ("clip", "model", "vae")]
+    turn, = record(page)["turns"]
+    assert [inspector[name] for name in ("width", "height", "guidance", "negative_instruction", "seed")] == [
+        64, 64, 2, "blur", turn["seed"]]
     assert [graph[shown["images"][0]]["class_type"] for shown in kinds["PreviewImage"]] == ["ACEEditorInspector"]
     assert page.errors == []
 
@@ -290,8 +444,44 @@ def test_restarted_reloaded_undone_and_in_two_tabs(tmp_path, chromium):
                 assert [turn["instruction"] for turn in record(other)["turns"]][2] == "{image} in sepia style"
                 assert len(record(page)["turns"]) == len(record(other)["turns"]) == 3
                 assert record(page)["turns"][2]["answer"]["file"] != record(other)["turns"][2]["answer"]["file"]
+            two_workflows_of_one_template(page)
     finally:
         server.stop()
+
+
+def two_workflows_of_one_template(page):
+    """Their nodes have the same ids. An answer reaches its own conversation when one comes back to it; drafts stay, also after
+    undo."""
+    workflow, box = talk(page), page.tab.locator(".ace-instruction")
+    page.load(workflow)
+    panel = open_panel(page)
+    page.tab.wait_for_timeout(600)
+    page.tab.evaluate("() => { document.querySelector('.ace-settings').open = true }")
+    for label, value in (("Width", "64"), ("Height", "64"), ("Steps", "200")):
+        panel.get_by_label(label).fill(value)
+    box.click()
+    page.tab.keyboard.type("a cat")
+    page.tab.keyboard.press("Enter")
+    panel.locator(".ace-turn.running").wait_for(timeout=60000)
+    page.tab.keyboard.type("a draft")
+    page.tab.evaluate("async workflow => app.loadGraphData(workflow, true, true, null, {openSource: 'template'})", workflow)
+    page.tab.wait_for_function("() => !document.querySelector('.ace-turn')")
+    assert box.text_content().replace("\u200b", "") == ""
+    box.click()
+    page.tab.keyboard.type("another")
+    page.tab.wait_for_function("async () => !(await (await app.api.fetchApi('/queue')).json()).queue_running.length")
+    page.tab.wait_for_timeout(1500)
+    assert record(page)["turns"] == []
+    page.tab.evaluate("() => app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")
+    panel.locator(".ace-turn.done .ace-picture img").wait_for()
+    assert box.text_content().replace("\u200b", "") == "a draft" and record(page)["turns"][0]["answer"]
+    tracker = "() => app.extensionManager.workflow.activeWorkflow.changeTracker"
+    while record(page)["turns"]:
+        page.tab.evaluate(f"{tracker}.undo()")
+    page.tab.wait_for_function("() => !document.querySelector('.ace-turn')")
+    assert box.text_content().replace("\u200b", "") == "a draft"
+    page.tab.evaluate("() => app.extensionManager.command.execute('Workspace.NextOpenedWorkflow')")
+    page.tab.wait_for_function("() => document.querySelector('.ace-instruction').textContent.startsWith('another')")
 
 
 def test_chinese_has_every_text():

@@ -11,24 +11,27 @@ import pytest
 import torch
 
 from ace_model.lcu import DEFAULT_ROUNDS, ConditionUnit, LCUError, LongContextUnit, check_placeholders
-from ace_model.record import Picture, Record, Turn
-from ace_model.record_json import to_data
+from ace_model.record import Picture, Record, RecordError, Settings, Turn
+from ace_model.record_json import from_data, to_data
 from tools.gallery.graph import ROOT
 
 FOLDER = ROOT / "tools/javascript"
 RULES = """
-import {branch, siblings, leaf, remembered} from '%(js)s/record.mjs'
+import {branch, siblings, leaf, parse, remembered} from '%(js)s/record.mjs'
 import {namesIn, misspelt, pieces} from '%(js)s/names.mjs'
 let text = ''
 for await (const part of process.stdin) text += part
-const {records, texts} = JSON.parse(text)
+const {records, broken, texts} = JSON.parse(text)
 console.log(JSON.stringify({
   records: records.map(record => ({
     branch: branch(record).map(turn => turn.id),
     siblings: record.turns.map(turn => siblings(record, turn).map(other => other.id)),
     leaf: record.turns.map(turn => leaf(record, turn.id)),
-    remembered: branch(record).map((turn, i, all) => remembered(all.slice(0, i), turn.images.length).kept.map(t => t.id))
+    remembered: branch(record).map((turn, i, all) =>
+      remembered(all.slice(0, i), turn.images.length, turn.settings.max_rounds).kept.map(t => t.id)),
+    whole: 'record' in parse(JSON.stringify(record))
   })),
+  broken: broken.map(record => 'error' in parse(JSON.stringify(record))),
   texts: texts.map(text => ({names: namesIn(text), marked: pieces(text, () => true).filter(p => p.kind === 'misspelt').length}))
 }))"""
 
@@ -73,7 +76,8 @@ def records(count):
         turns = []
         for number in range(rng.randrange(1, 14)):
             parent = rng.choice([None, *(turn.id for turn in turns[-2:]), *(turn.id for turn in turns[-2:])])
-            turns.append(Turn(f"t{number}", parent, "", (Picture("x.png"),) * rng.choice([0, 1, 1, 1, 2, 4])))
+            turns.append(Turn(f"t{number}", parent, "", (Picture("x.png"),) * rng.choice([0, 1, 1, 1, 2, 4]),
+                              settings=Settings(max_rounds=rng.choice([0, 1, 2, 5, 5, 9]))))
         yield Record(tuple(turns), rng.choice(turns).id)
 
 
@@ -90,18 +94,35 @@ TEXTS = ["{image} and {image1}", "{image12}{previous.image}{previous3.image2}", 
          "{village} by {image2}"]
 
 
+BROKEN = [{"turns": turns, "at": at, "version": 1} for turns, at in (
+    ([{}], None), ([None], None), ("t", None), ([{"id": "a"}], "a"), ([{"id": "a", "instruction": 1}], "a"),
+    ([{"id": "a b", "instruction": ""}], "a b"), ([{"id": "a", "instruction": ""}], "b"),
+    ([{"id": "a", "instruction": ""}], None),
+    ([{"id": "a", "instruction": "", "parent": "b"}], "a"), ([{"id": "a", "instruction": "", "images": {}}], "a"),
+    ([{"id": "a", "instruction": "", "images": [None]}], "a"), ([{"id": "a", "instruction": "", "images": [{}]}], "a"),
+    ([{"id": "a", "instruction": "", "images": [{"answer_of": "a"}]}], "a"),
+    ([{"id": "a", "instruction": "", "masks": [1]}], "a"),
+    ([{"id": "a", "instruction": "", "answer": {}}], "a"), ([{"id": "a", "instruction": "", "settings": []}], "a"),
+    ([{"id": "a", "instruction": ""}, {"id": "a", "instruction": ""}], "a"))]
+
+
 def test_rules_are_the_same_as_in_python(node):
     made = list(records(60))
+    for record in BROKEN:
+        with pytest.raises(RecordError):
+            from_data(record)
     done = subprocess.run([node, "--input-type=module", "-e", RULES % {"js": (ROOT / "js/conversation").as_uri()}],
-                          input=json.dumps({"records": [*map(to_data, made)], "texts": TEXTS}), capture_output=True, text=True)
+                          input=json.dumps({"records": [*map(to_data, made)], "broken": BROKEN, "texts": TEXTS}),
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
+    assert all(found["broken"]) and len(found["broken"]) == len(BROKEN)
     for record, told in zip(made, found["records"], strict=True):
-        assert told["branch"] == [turn.id for turn in record.branch()]
+        assert told["whole"] and told["branch"] == [turn.id for turn in record.branch()]
         assert told["siblings"] == [[other.id for other in record.siblings(turn.id)] for turn in record.turns]
         lcu = LongContextUnit()
         for turn, kept in zip(record.branch(), told["remembered"], strict=True):
-            lcu = lcu.then(ConditionUnit("", [torch.zeros(16, 16, 3)] * len(turn.images)))
+            lcu = lcu.then(ConditionUnit("", [torch.zeros(16, 16, 3)] * len(turn.images)), turn.settings.max_rounds)
             assert len(kept) == len(lcu.turns) - 1
         for turn, leaf in zip(record.turns, told["leaf"], strict=True):
             assert turn.id in [t.id for t in record.branch(leaf)] and not any(t.parent == leaf for t in record.turns)

@@ -100,6 +100,15 @@ def test_only_new_turns_run(server, base, asked):
     assert ask(server, talk(replace(branch, at="t2b")))[1] == 0
 
 
+def test_another_meta_tells_the_answers_again(server, asked):
+    """Of the very same text ComfyUI runs nothing, and tells nothing."""
+    ask(server, talk(TREE))
+    assert ask(server, talk(TREE)) == ({}, 0)
+    answers, sampled = ask(server, talk(replace(TREE, turns=(FIRST, SECOND, replace(THIRD, meta={"run": "2"})))))
+    assert sampled == 0 and {name: answer["key"] for name, answer in answers.items()} == {
+        name: answer["key"] for name, answer in asked[0].items()}
+
+
 @pytest.mark.parametrize("options", [[], ["--cache-classic"], ["--cache-lru", "20"], ["--cache-none"]])
 def test_after_a_restart_and_with_other_caches(base, asked, options):
     more = TREE.then(turn("t4", "t3", "go on", [Picture(answer_of="t3")], seed=100 + len(str(options))))
@@ -214,7 +223,7 @@ def test_settings_have_the_limits_and_defaults_of_the_widgets(server):
 
 
 @pytest.mark.parametrize("record, says", [
-    ('{"version": 1, "turns": []}', "no turn yet"), ('{"version": 2, "turns": []}', "update the pack"), ("{", "no JSON"),
+    ('{"version": 1, "turns": []}', "no turn yet"), ('{"version": 2, "turns": []}', "update the pack"), ("{", "not valid JSON"),
     (Record((turn("a", None, "", [Picture("gone.png", "input")]),), "a"), "gone.png.*put it back, or choose another"),
     (Record((turn("a", None, "", [Picture("x.png")]),), "a"), "x.png has no folder"),
     (Record((turn("a", None, "{imgae}", [Picture("a.png", "input")]),), "a"), "did you mean {image}"),

@@ -149,3 +149,10 @@ def test_a_drawing_shows_pictures_masks_and_maps():
     assert (255, 0, 0) in colors and len(colors) == 2, "the masked half is tinted, the other is the picture's own red"
     gold = [page.getpixel((x, page.height - 24 - 148 + 32)) for x in (24 + 120 + 128 - 60, 24 + 120 + 128 + 60)]
     assert gold[1][1] > gold[0][1] + 60, "the map is bright where the word is looked at"
+
+
+def test_a_heading_wider_than_the_cards_is_whole():
+    card = Card("result", "", 0, (32, 64), (2, 4), ["make"])
+    heading = "1 turn and a heading that is as long as that of one with many settings"
+    ink = [int((draw([card] * count, heading)[0, :40] > 0.5).sum()) for count in (1, 4)]
+    assert ink[0] == ink[1] > 0

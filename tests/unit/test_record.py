@@ -75,7 +75,7 @@ BY_SCHEMA = [  # places and values that both the schema and `read` refuse, and w
     ("turns/0/instruction", KeyError, "instruction is missing"),
     ("turns/0/instruction", None, "instruction is null, but must be a text"),
     ("turns/0/instruction", "x" * 100_001, "at most 100,000 characters"),
-    ("turns/0/instructions", "x", "instructions is no field of a record"),
+    ("turns/0/instructions", "x", "instructions is not a field of a record"),
     ("turns/0/images", [{"file": f"{i}.png"} for i in range(10)], "list of at most 9"),
     ("turns/0/images/0", "street.png", r"images\[0\] is \"street.png\", but must be an object"),
     ("turns/0/images/0", {}, "either file or answer_of"),
@@ -102,7 +102,7 @@ BY_SCHEMA = [  # places and values that both the schema and `read` refuse, and w
     ("turns/0/settings/rescale", -0.1, "from 0 to 1"),
     ("turns/0/settings/width", 20, "multiple of 16"),
     ("turns/0/settings/height", 8192, "from 0 to 4096"),
-    ("turns/0/settings/cfg", 3, "settings.cfg is no field"),
+    ("turns/0/settings/cfg", 3, "settings.cfg is not a field"),
     ("turns/0/meta", [], "meta is a list of 0"),
 ]
 BY_READING = [  # what a schema cannot say
@@ -138,9 +138,9 @@ def test_versions(version, says):
 
 
 @pytest.mark.parametrize("source, says", [
-    ("", "no JSON"), ("[" * 100_000, "nested too deeply"), ('{"version": 1, "turns": [], "turns": []}', '"turns" twice'),
+    ("", "not valid JSON"), ("[" * 100_000, "nested too deeply"), ('{"version": 1, "turns": [], "turns": []}', '"turns" twice'),
     ('{"version": NaN, "turns": []}', "NaN"), ('{"version": 1, "turns": [], "at": -Infinity}', "Infinity"),
-    ('{"version": 1' + "0" * 5000 + ', "turns": []}', "too many digits|update"), (b"\xff\xfe{", "no UTF-8|no JSON"),
+    ('{"version": 1' + "0" * 5000 + ', "turns": []}', "too many digits|update"), (b"\xff\xfe{", "not valid (UTF-8|JSON)"),
     ("[]", "version"),
     ("null", "version")], ids=range(9))
 def test_what_is_no_record(source, says):
