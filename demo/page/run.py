@@ -42,7 +42,7 @@ PUBLISHED = "https://huggingface.co/scepter-studio/ACE-0.6B-512px"
 INTRODUCTION = f"""<div class="note"><p><strong>This is a demonstration model of a toy world.</strong> It is a hundredth the
 size of the published model, works at 128 × 128 pixels (photographs: 256 × 256) and knows colored shapes, cartoon faces, stick
 figures and capital letters, nothing else. The page shows what ACE does, run by this pack's own nodes, and that your
-installation works. It says nothing about how good the published model is. Two processor cores trained the demo model in 13
+installation works. It says nothing about how good the published model is. Two processor cores trained the demo model in 14
 hours: some answers are wrong, and in photographs it sees strong outlines but no fine lines.</p>
 <p>For real pictures, get <a href="{PUBLISHED}">ACE-0.6B-512px</a> and open any of this pack's templates in ComfyUI. The note
 in it lists every file you need, with its link and folder. To play with the demo model in the browser, run
