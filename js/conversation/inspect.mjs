@@ -19,6 +19,7 @@ export function lookAtTurn(preview, turn) {
   for (const [name, fallback] of Object.entries(OWN)) setWidget(inspector, name, turn.settings?.[name] ?? fallback)
   setWidget(inspector, 'negative_instruction', turn.settings?.negative ?? '')
   setWidget(inspector, 'seed', turn.seed ?? 0)
+  setWidget(inspector, 'control_after_generate', 'fixed') // or the page would draw another seed after the run
   capture()
 }
 
