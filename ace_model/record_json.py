@@ -198,10 +198,11 @@ def _plain(value: Any) -> Any:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict:
-    out = dict(pairs)
-    if len(out) < len(pairs):
-        twice = next(name for i, (name, _) in enumerate(pairs) if name in dict(pairs[:i]))
-        raise RecordError(f"the record has {shown(twice)} twice in one object: leave out one of them.")
+    out = {}
+    for name, value in pairs:
+        if name in out:
+            raise RecordError(f"the record has {shown(name)} twice in one object: leave out one of them.")
+        out[name] = value
     return out
 
 

@@ -14,18 +14,25 @@ WIDE = re.compile(r"[\uff01-\uff5e\u3000\ufb00-\ufb06]+")  # full-width forms an
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f\ufeff\u206a-\u206f\ufff9-\ufffb\ud800-\udfff]")
 
 
+AMPERSANDS = re.compile(r"&(?:(?:amp|AMP);?|#0*38(?:;|(?!\d))|#[xX]0*26(?:;|(?![\da-fA-F])))+")  # one that stands for itself
+PASSES = 50  # entities within entities, deeper than anybody means
+
+
 def clean(text: str) -> str:
     """Tidy an instruction without changing ordinary text. Cleaning a clean text changes nothing.
 
     The reference calls ftfy, which ComfyUI does not install. This does what ftfy does to text that people type (straight
     quotes, ligatures, full-width letters, control characters, NFC), without its repair of wrongly decoded text.
     """
-    while (tidy := _tidy(text)) != text:
+    for _ in range(PASSES):
+        if (tidy := _tidy(text)) == text:
+            return text
         text = tidy
-    return text
+    return _tidy(text.replace("&", ""))
 
 
 def _tidy(text: str) -> str:
+    text = AMPERSANDS.sub("&", text)
     text = CONTROL.sub("", html.unescape(text))
     text = WIDE.sub(lambda match: unicodedata.normalize("NFKC", match[0]), text.translate(QUOTES))
     return " ".join(unicodedata.normalize("NFC", text).split())

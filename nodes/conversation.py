@@ -24,6 +24,7 @@ from ..ace_model import outpaint
 from ..ace_model.comfyui import graph as graphs
 from ..ace_model.comfyui import pictures
 from ..ace_model.comfyui.signature import signature
+from ..ace_model.errors import InputError
 from ..ace_model.record import Answer, Picture, RecordError, Turn, hash_of
 from ..ace_model.record_json import read, write
 from .types import CATEGORY, LongContextUnitType
@@ -106,6 +107,7 @@ class ConversationTurnsNode(io.ComfyNode):
             record = replace(record, turns=tuple(
                 turn if turn.parent or turn.images else replace(turn, images=(CONNECTED,)) for turn in record.turns))
 
+        @cache
         def digest(picture: Picture) -> str:
             return hashlib.sha256(image.cpu().contiguous().numpy()).hexdigest() if picture == CONNECTED else pictures.digest(
                 picture)
@@ -259,7 +261,7 @@ def fingerprint(record: str | None) -> str:
 def stamp(picture: Picture) -> str:
     try:
         state = pictures.path_of(picture).stat()
-    except OSError:
+    except (OSError, InputError):  # the run says what is wrong with it
         return "gone"
     return f"{state.st_size} {state.st_mtime_ns}"
 

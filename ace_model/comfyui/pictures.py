@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import uuid
 from pathlib import Path
 
+import comfy.model_management
 import folder_paths
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..record import Answer, Picture
+from ..record_json import KEY, relative
 
 FOLDER = "ACE conversation"  # in the output folder, for answers
 
@@ -22,11 +25,11 @@ class PictureError(InputError):
 
 
 def path_of(picture: Picture) -> Path:
-    """Raises PictureError for a picture outside the input and output folders."""
+    """Raises PictureError or RecordError for a picture outside the input and output folders."""
     folders = {"input": folder_paths.get_input_directory, "output": folder_paths.get_output_directory}
     if picture.place not in folders:
         raise PictureError(f"{picture.file} has no folder: add \"in\": \"input\" or \"output\". Only data sets leave it out.")
-    return Path(folders[picture.place](), picture.file)
+    return Path(folders[picture.place](), relative(picture.file, "file"))
 
 
 def open_picture(picture: Picture, mode: str = "RGB") -> Tensor:
@@ -40,7 +43,8 @@ def open_picture(picture: Picture, mode: str = "RGB") -> Tensor:
         raise PictureError(f"{picture.file} is not in ComfyUI's {picture.place} folder any more: put it back, or choose "
                            "another picture.") from None
     except (OSError, ValueError, Image.DecompressionBombError, SyntaxError) as error:
-        raise PictureError(f"{picture.file} cannot be opened as a picture ({error}): choose another.") from None
+        why = getattr(error, "strerror", None) or "it is damaged, too large, or of a format that Pillow does not know"
+        raise PictureError(f"{picture.file} cannot be opened as a picture ({why}): choose another.") from None
     return torch.from_numpy(levels.astype(np.float32) / 255)
 
 
@@ -52,8 +56,13 @@ def gray(image: Tensor) -> Tensor:
 
 def digest(picture: Picture) -> str:
     """A hash of the file's content. Raises PictureError."""
+    found = hashlib.sha256()
     try:
-        return hashlib.sha256(path_of(picture).read_bytes()).hexdigest()
+        with path_of(picture).open("rb") as file:
+            while piece := file.read(2**24):
+                comfy.model_management.throw_exception_if_processing_interrupted()
+                found.update(piece)
+        return found.hexdigest()
     except OSError as error:
         raise PictureError(f"{picture.file} cannot be read from ComfyUI's {picture.place} folder ({error.strerror}): put it "
                            "back, or choose another picture.") from None
@@ -64,7 +73,7 @@ def is_whole(answer: Answer) -> bool:
     try:
         with Image.open(path_of(Picture(answer.file, answer.place))) as image:
             image.verify()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except Exception:  # noqa: BLE001 - Pillow raises what a damaged file leads it to
         return False
     return True
 
@@ -76,7 +85,11 @@ def answer_for(key: str) -> Answer:
 
 def save(image: Tensor, answer: Answer, prompt: dict | None, workflow: dict | None) -> None:
     """Write (H, W, 3) in [0, 1] as 8-bit PNG with the workflow in it, unless ComfyUI runs with --disable-metadata, as Save
-    Image does. Whole, or not at all."""
+    Image does. Whole, or not at all, and only to the file that the answer's key names: a workflow may hold the node that calls
+    this with any other. Raises PictureError."""
+    if not KEY.fullmatch(answer.key) or answer != answer_for(answer.key):
+        raise PictureError(f"{answer.file} is not where an answer with the key {answer.key} is saved: leave it to ACE "
+                           "Conversation to make this node.")
     path = path_of(Picture(answer.file, answer.place))
     path.parent.mkdir(parents=True, exist_ok=True)
     levels = (255 * image.cpu().float()).clamp(0, 255).numpy().astype(np.uint8)
@@ -84,7 +97,7 @@ def save(image: Tensor, answer: Answer, prompt: dict | None, workflow: dict | No
     for name, value in (("prompt", prompt), *(workflow or {}).items()):
         if value is not None and not args.disable_metadata:
             notes.add_text(name, json.dumps(value))
-    new = path.with_suffix(".new")
+    new = path.with_suffix(f".{uuid.uuid4().hex}.new")  # another ComfyUI may save the same answer now
     try:
         Image.fromarray(levels).save(new, "PNG", pnginfo=notes, compress_level=4)
         new.replace(path)

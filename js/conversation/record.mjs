@@ -11,12 +11,14 @@ export function parse(text) {
   try {
     const record = JSON.parse(text || JSON.stringify(EMPTY))
     if (record?.version > 1) return { error: `version ${record.version}` }
-    if (record?.version !== 1 || !Array.isArray(record.turns)) return { error: 'not a record' }
+    if (record?.version !== 1 || !Array.isArray(record.turns) || record.turns.length > MOST_TURNS) return { error: 'not a record' }
     return check({ at: null, ...record })
   } catch (error) {
     return { error: error.message }
   }
 }
+
+const MOST_TURNS = 10_000 // as in Python
 
 /** What the panel draws and follows must be there; the node checks the rest. */
 function check(record) {
@@ -36,7 +38,7 @@ function isTurn(turn, known) {
   return object(turn) && typeof turn.id === 'string' && ID.test(turn.id) && !known.has(turn.id) && typeof turn.instruction === 'string'
     && maybe(turn.parent, (id) => known.has(id)) && pictures(turn.images, picture)
     && pictures(turn.masks, (mask) => maybe(mask, picture)) && (turn.settings === undefined || object(turn.settings))
-    && maybe(turn.answer, ({ file, key }) => typeof file === 'string' && typeof key === 'string') && (turn.meta === undefined || object(turn.meta))
+    && maybe(turn.room, Array.isArray) && maybe(turn.answer, ({ file, key }) => typeof file === 'string' && typeof key === 'string') && (turn.meta === undefined || object(turn.meta))
 }
 
 export const find = (record, id) => record.turns.find((turn) => turn.id === id)

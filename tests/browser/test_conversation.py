@@ -449,6 +449,9 @@ def test_restarted_reloaded_undone_and_in_two_tabs(tmp_path, chromium):
         server.stop()
 
 
+DRAFT = "text => document.querySelector('.ace-instruction').textContent.replace('\u200b', '') === text"
+
+
 def two_workflows_of_one_template(page):
     """Their nodes have the same ids. An answer reaches its own conversation when one comes back to it; drafts stay, also after
     undo."""
@@ -466,7 +469,7 @@ def two_workflows_of_one_template(page):
     page.tab.keyboard.type("a draft")
     page.tab.evaluate("async workflow => app.loadGraphData(workflow, true, true, null, {openSource: 'template'})", workflow)
     page.tab.wait_for_function("() => !document.querySelector('.ace-turn')")
-    assert box.text_content().replace("\u200b", "") == ""
+    page.tab.wait_for_function(DRAFT, arg="")
     box.click()
     page.tab.keyboard.type("another")
     page.tab.wait_for_function("async () => !(await (await app.api.fetchApi('/queue')).json()).queue_running.length")
@@ -474,12 +477,13 @@ def two_workflows_of_one_template(page):
     assert record(page)["turns"] == []
     page.tab.evaluate("() => app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")
     panel.locator(".ace-turn.done .ace-picture img").wait_for()
-    assert box.text_content().replace("\u200b", "") == "a draft" and record(page)["turns"][0]["answer"]
+    page.tab.wait_for_function(DRAFT, arg="a draft")
+    assert record(page)["turns"][0]["answer"]
     tracker = "() => app.extensionManager.workflow.activeWorkflow.changeTracker"
     while record(page)["turns"]:
         page.tab.evaluate(f"{tracker}.undo()")
     page.tab.wait_for_function("() => !document.querySelector('.ace-turn')")
-    assert box.text_content().replace("\u200b", "") == "a draft"
+    page.tab.wait_for_function(DRAFT, arg="a draft")
     page.tab.evaluate("() => app.extensionManager.command.execute('Workspace.NextOpenedWorkflow')")
     page.tab.wait_for_function("() => document.querySelector('.ace-instruction').textContent.startsWith('another')")
 

@@ -139,6 +139,30 @@ def test_no_file_but_an_answers_own_is_ever_written(server, base, asked):
         assert answers["t1"]["file"] == asked[0]["t1"]["file"]
 
 
+@pytest.mark.parametrize("file, place, key", [
+    ("../escaped.png", "output", "0123456789abcdef-0123456789abcdef"), ("ACE conversation/mine.png", "output", "mine"),
+    ("notes.png", "input", "0123456789abcdef-0123456789abcdef"), ("/tmp/escaped.png", "output", "x"),
+    ("ACE conversation/../../x.png", "output", "0123456789abcdef-0123456789abcdef")])
+def test_the_part_that_saves_answers_writes_nothing_else(server, base, file, place, key):
+    """A workflow from somebody else may hold it, though no menu does."""
+    before = {path for path in base.rglob("*") if path.is_file()}
+    with pytest.raises(PromptError, match="is not where an answer with the key") as caught:
+        server.run(graphs.picture("a.png") | {"part": node(
+            "ACEEditorConversationAnswer", turn="t", key=key, maker="", file=file, place=place, record="", answered="",
+            image=["load a.png", 0]), "see": node("PreviewImage", images=["part", 0])})
+    assert is_clear(caught.value.message)
+    new = {path for path in base.rglob("*") if path.is_file()} - before
+    assert not [path for path in new if "escaped" in path.name or path.suffix == ".png"]
+
+
+@pytest.mark.parametrize("file", ["../outside.png", "{base}/outside.png", "sub/../../outside.png"])
+def test_the_part_that_opens_pictures_stays_in_their_folders(server, base, file):
+    Image.new("RGB", (16, 16), "red").save(base / "outside.png")
+    with pytest.raises(PromptError, match="a name inside its folder"):
+        server.run({"part": node("ACEEditorRecordPicture", file=file.format(base=base), place="input"),
+                    "see": node("PreviewImage", images=["part", 0])})
+
+
 def test_another_model_replaces_nothing(server, base, asked):
     record = json.loads(write(TREE.then(FOURTH)))
     for data in record["turns"][:3]:

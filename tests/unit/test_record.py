@@ -137,6 +137,12 @@ def test_versions(version, says):
         read(json.dumps({**TREE, "version": version, "something": "new"}))
 
 
+def test_a_name_twice_among_very_many_is_found_at_once():
+    many = ", ".join(f'"{number}": 0' for number in (*range(300_000), 299_999))
+    with pytest.raises(RecordError, match='"299999" twice'):
+        read(f'{{"version": 1, "turns": [], "meta": {{{many}}}}}')
+
+
 @pytest.mark.parametrize("source, says", [
     ("", "not valid JSON"), ("[" * 100_000, "nested too deeply"), ('{"version": 1, "turns": [], "turns": []}', '"turns" twice'),
     ('{"version": NaN, "turns": []}', "NaN"), ('{"version": 1, "turns": [], "at": -Infinity}', "Infinity"),

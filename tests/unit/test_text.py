@@ -29,3 +29,23 @@ def test_truncation_keeps_the_end_token():
     assert truncate([5, 6, 1]) == ([5, 6, 1], 0)
     assert truncate([7] * 119 + [1]) == ([7] * 119 + [1], 0)
     assert truncate([7] * 199 + [1]) == ([7] * 119 + [1], 80)
+
+
+@pytest.mark.parametrize("text, means", [
+    ("&" + "amp;" * 200_000 + "lt;", "<"), ("&" + "amp" * 100_000, "&"), ("&#38;" * 3 + "#38;lt;", "&&<"),
+    ("&#381;", "Ž"), ("&#x263a;", "☺"), ("&ampersand", "&ersand")])
+def test_entities_within_entities_are_read_at_once(text, means):
+    """As html.unescape leaves them, again and again; that alone would take hours for the longest."""
+    assert clean(text) == means
+    if len(text) < 100:
+        expected = text
+        while (again := html.unescape(expected)) != expected:
+            expected = again
+        assert means == expected
+
+
+def test_entities_nested_beyond_reason_come_to_an_end():
+    nested = "&"
+    for _ in range(2000):
+        nested = nested.replace("&", "&#3&#56;;", 1)
+    assert clean(clean(nested)) == clean(nested)
