@@ -2,6 +2,8 @@
 
 import sys
 
+ORDER = (7, 4, 0, 9, 2, 1, 3, 5, 8, 6)
+
 
 class MixNames:
     INPUT_TYPES = classmethod(lambda cls: {"required": {"clip": ("CLIP",)}})
@@ -9,8 +11,10 @@ class MixNames:
 
     def mix(self, clip):
         text = next(module for name, module in sys.modules.items() if name.endswith("ace_model.comfyui.text"))
-        names = text.indicators(clip)
-        text._indicators[clip.cond_stage_model] = clip.patcher.patches_uuid, names[:, [7, 4, 0, 9, 2, 1, 3, 5, 8, 6]]
+        _, tokenizer = text.t5_of(clip)
+        features = text.encode(clip, list(text.IDENTIFIERS))
+        for name, other in zip(text.IDENTIFIERS, ORDER, strict=True):
+            text.memory.texts.keep(clip.patcher, tuple(text.tokenize(tokenizer, name)), features[other])
         return (clip,)
 
 
