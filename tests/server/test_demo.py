@@ -122,7 +122,7 @@ def test_instructions_that_name_no_picture_only_the_second_or_one_twice(server, 
         shown, edited = (pictures[:1], 0) if named is None else (pictures, named)
         samples.append(Sample("semantic editing", "style", (Turn(text, shown, edited=edited),),
                               replace(shown[edited], view="sepia")))
-    assert share(ask(server, files, samples, [sample.turns for sample in samples])) >= 0.7
+    assert share(ask(server, files, samples, [sample.turns for sample in samples])) >= 0.5  # of the other picture none would be
 
 
 def test_same_answer_alone_and_among_others(server, files):
