@@ -32,6 +32,7 @@ class ContextReuse:
         self.full = self._seen is None or self._since >= self.every or self._has_changed(x)
         if self.full:
             self._since = 0
+            self._kept.clear()  # a prompt that takes no part now must not come back with what is older than this
             self._seen = x.detach().clone() if self.change else x[:0]
 
     def _has_changed(self, x: Tensor) -> bool:

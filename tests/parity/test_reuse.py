@@ -119,6 +119,16 @@ def test_every_change_of_the_target_seen(pack):
     assert full == [True, False, False, True, False, True]  # 1.2 against 1; 1.33 against 1.2
 
 
+def test_a_prompt_that_sat_out_a_full_evaluation_is_computed_anew(pack):
+    """Prompts with a range of steps come and go."""
+    from ace_pack.ace_model.reuse import ContextReuse
+    state, x, full = ContextReuse(2), torch.ones(1, 4, 2, 2), []
+    for prompts in ("ab", "a", "a", "ab", "ab", "ab"):
+        state.begin(x)
+        full.append([state.call((prompt,), 4, ()).full for prompt in prompts])
+    assert full == [[True, True], [False], [True], [False, True], [True, True], [False, False]]
+
+
 @pytest.mark.parametrize("size", [(2, 4, 16, 16), (1, 4, 16, 24)])
 def test_nothing_is_kept_from_run_to_run(comfy, pack, model, reuse, size):
     """Another batch, another size, another prompt: as if nothing had run before. Then the first again."""
