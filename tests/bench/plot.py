@@ -10,7 +10,8 @@ from tools.files import replace_file
 from .report import growth, median, memory, ratio, remarks, share, weights_of
 from .stages import STAGES
 
-CONTENDERS = {"baseline": ("baseline", "x--"), "own": ("ACE Editor", "o-"), "products": ("bare products", ".:")}
+CONTENDERS = {"baseline": ("baseline", "x--"), "own": ("ACE Editor", "o-"),
+              "pytorch": ("ACE Editor, PyTorch's attention", "v-."), "products": ("bare products", ".:")}
 
 
 def draw(results: dict, path: Path) -> None:
@@ -45,7 +46,8 @@ def seconds_by_context(axis, groups) -> None:
     for color, (label, rows) in enumerate(groups):
         for contender, (words, style) in CONTENDERS.items():
             found = [(row["case"]["context"], median(row, contender)) for row in rows if contender in row["seconds"]]
-            axis.plot(*zip(*found, strict=True), style, color=f"C{color % 10}", label=f"{label}: {words}")
+            if found:
+                axis.plot(*zip(*found, strict=True), style, color=f"C{color % 10}", label=f"{label}: {words}")
     legend(axis)
 
 

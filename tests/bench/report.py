@@ -16,9 +16,9 @@ TARGETS = ((256, 1), (256, 3))  # (pixels, context images) in float32, unguided,
 MOST_OF_PRODUCTS, LEAST_OF_BASELINE = 1.10, 1.15
 
 
-def ratio(row: dict, above: str, below: str) -> float | None:
-    """The median ratio of two contenders within a round; None where one was not measured."""
-    times = row["seconds"]
+def ratio(row: dict, above: str, below: str, kind: str = "seconds") -> float | None:
+    """The median ratio of two contenders within a round; None where one was not measured. kind: or "processor_seconds"."""
+    times = row[kind]
     if above not in times or below not in times:
         return None
     return statistics.median(a / b for a, b in zip(times[above], times[below], strict=True))
@@ -71,13 +71,14 @@ def weights_of(row: dict) -> str:
 
 def steps_table(results: dict) -> str:
     heads = ["weights", "pixels", "context images", "batch", "guided", "GFLOP", "s per step", "range", "baseline s",
-             "products s", "step / products", "baseline / step", "of large product", "memory MiB", "baseline MiB"]
+             "products s", "PyTorch's attention s", "step / products", "baseline / step", "of large product", "memory MiB",
+             "baseline MiB"]
     rows = []
     for row in measured(results):
         case, digits = case_of(row), 2 if median(row, "own") > 1 else 4
         rows.append([weights_of(row), case.pixels, case.context, case.batch, "yes" if case.guided else "no",
                      f"{row['gflop']:.0f}", number(median(row, "own"), digits), percent(spread(row["seconds"]["own"])),
-                     number(median(row, "baseline"), digits), number(median(row, "products"), digits),
+                     *(number(median(row, name), digits) for name in ("baseline", "products", "pytorch")),
                      number(ratio(row, "own", "products")), number(ratio(row, "baseline", "own")), percent(share(row)),
                      memory(row, "own"), memory(row, "baseline")])
     return table(heads, rows, words=1)
@@ -133,12 +134,27 @@ def verdicts(results: dict) -> list[str]:
         row = results["steps"].get(Case(pixels, context).key, {})
         if "seconds" not in row:
             continue
-        products, baseline = ratio(row, "own", "products"), ratio(row, "baseline", "own")
+        products, baseline = against(row, "own")
         met = [{True: "met", False: "missed"}[yes] for yes in (products <= MOST_OF_PRODUCTS, baseline >= LEAST_OF_BASELINE)]
         images = "1 context image" if context == 1 else f"{context} context images"
         lines.append(f"{pixels} px, {images}: {products:.2f} × its bare products (target at most {MOST_OF_PRODUCTS:.2f}: "
                      f"{met[0]}), {baseline:.2f} × the baseline's speed (target at least {LEAST_OF_BASELINE:.2f}: {met[1]}).")
+        if "pytorch" in row["seconds"]:
+            lines[-1] += " With PyTorch's attention, as the baseline: {:.2f} × and {:.2f} ×.".format(*against(row, "pytorch"))
+        if row["case"]["weights"] == "float32" and "card" not in results["machine"] and is_noisy(row):
+            used = [against(row, name, "processor_seconds") for name in ("own", "pytorch") if name in row["seconds"]]
+            lines[-1] += " By the processors' time, which suffers less from other programs: " + "; ".join(
+                f"{each[0]:.2f} × and {each[1]:.2f} ×" for each in used) + "."
     return lines
+
+
+def against(row: dict, name: str, kind: str = "seconds") -> tuple[float, float]:
+    """(time / bare products, baseline / time) of the network."""
+    return ratio(row, name, "products", kind), ratio(row, "baseline", name, kind)
+
+
+def is_noisy(row: dict) -> bool:
+    return spread(row["seconds"]["own"]) > NOISY or row["other_cores"] > BUSY
 
 
 def remarks(results: dict) -> list[str]:
@@ -167,7 +183,8 @@ def heading(results: dict) -> str:
 EXPLAINED = ("A step with guidance is two passes. range: of the repeats, as a share of their median. baseline: the equations "
              "written down plainly, everything anew at every step, rotation in complex128. products: the matrix products of a "
              "pass alone. of large product: floating-point operations per second, as a share of those of one large matrix "
-             "product. memory: weights, and the most that a step takes on top.")
+             "product. PyTorch's attention: the step with ComfyUI's --use-pytorch-cross-attention. memory: weights, and the "
+             "most that a step takes on top.")
 
 
 def text(results: dict) -> str:

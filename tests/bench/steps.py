@@ -2,6 +2,9 @@
 
 The bare products are the floating-point operations of a pass, with operands of the same shapes and nothing between them. One
 large product tells what the machine can do at best. All are measured in turn, so that a busy machine slows all of them.
+
+The baseline uses PyTorch's attention. ComfyUI uses another on a CPU unless it is started with --use-pytorch-cross-attention, so
+there the network is measured with both.
 """
 
 import math
@@ -170,14 +173,26 @@ def large_product(compute: torch.dtype, device: torch.device) -> tuple[Callable,
 
 def contenders(case: Case, network, compute: torch.dtype, device: torch.device) -> dict[str, Callable]:
     """What is measured in turn. A guided step is two passes of the same network, so it has no baseline and no products."""
-    given = inputs(case, network.config, compute, device)
+    from comfy.ldm.modules.attention import attention_pytorch, optimized_attention
+
+    given, large = inputs(case, network.config, compute, device), large_product(compute, device)[0]
     positive = projected(network, given)
-    if not case.guided:
-        baseline, pairs = Baseline(network.state_dict(), network.config), products(network, case, compute)
-        return {"own": lambda: network(**positive), "baseline": lambda: baseline(**given), "products": lambda: multiply(pairs),
-                "large": large_product(compute, device)[0]}
-    empty = projected(network, negative(given))
-    return {"own": lambda: diffusion.guide(network(**positive), network(**empty)), "large": large_product(compute, device)[0]}
+    if case.guided:
+        empty = projected(network, negative(given))
+        return {"own": lambda: diffusion.guide(network(**positive), network(**empty)), "large": large}
+    baseline, pairs = Baseline(network.state_dict(), network.config), products(network, case, compute)
+    found = {"own": lambda: network(**positive), "baseline": lambda: baseline(**given), "products": lambda: multiply(pairs)}
+    if optimized_attention is not attention_pytorch:
+        def override(_, *args, **kwargs):
+            return attention_pytorch(*args, **kwargs)
+        found["pytorch"] = lambda: network(**{**positive, "transformer_options": {"optimized_attention_override": override}})
+    return {**found, "large": large}
+
+
+def timed(function: Callable, device: torch.device) -> tuple[float, float]:
+    """(seconds, seconds of this process's processors). The second grows less when other programs take turns with it."""
+    before = time.process_time()
+    return seconds(function, device), time.process_time() - before
 
 
 @torch.inference_mode()
@@ -187,17 +202,19 @@ def measure(case: Case, network, compute: torch.dtype, device: torch.device, rou
     times, memory, others, began = {name: [] for name in functions}, {}, OtherPrograms(), time.perf_counter()
     for name, function in functions.items():
         with peak_memory(device) if name in ("own", "baseline") else nullcontext() as found:
-            times[name].append(seconds(function, device))
+            times[name].append(timed(function, device))
         if found:
             memory[name] = round(found["grown"])
-    if sum(map(sum, times.values())) < WARM:
+    if sum(wall for found in times.values() for wall, _ in found) < WARM:
         times = {name: [] for name in functions}
     while (done := len(times["own"])) < rounds[0] or done < rounds[1] and time.perf_counter() - began < budget:
         for name, function in functions.items():
-            times[name].append(seconds(function, device))
+            times[name].append(timed(function, device))
     weights = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values()) / MIB
     return {"case": asdict(case), "compute": str(compute).removeprefix("torch."), "tokens": case.tokens,
-            "gflop": operations(case, network.config) * case.passes / 1e9, "seconds": times,
+            "gflop": operations(case, network.config) * case.passes / 1e9,
+            "seconds": {name: [wall for wall, _ in found] for name, found in times.items()},
+            "processor_seconds": {name: [used for _, used in found] for name, found in times.items()},
             "large_gflop": large_product(compute, device)[1] / 1e9, "weights_mib": round(weights), "grown_mib": memory,
             "other_cores": round(others.cores(), 2)}
 

@@ -89,8 +89,8 @@ def test_a_stage_inside_another_is_taken_from_it(monkeypatch):
 def row(case, own, baseline=2.0, products=1.0, others=0.0):
     times = {"own": own, "baseline": [baseline * x for x in own], "products": [products] * len(own), "large": [0.1] * len(own)}
     return {"case": steps.asdict(case), "compute": "float32", "tokens": case.tokens, "gflop": 10.0 * (1 + case.context),
-            "seconds": times, "large_gflop": 20.0, "weights_mib": 100, "grown_mib": {"own": 10, "baseline": 30},
-            "other_cores": others}
+            "seconds": times, "processor_seconds": times, "large_gflop": 20.0, "weights_mib": 100,
+            "grown_mib": {"own": 10, "baseline": 30}, "other_cores": others}
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def results():
 def test_a_quiet_run_is_reported_without_reserve(results):
     words = report.text(results)
     assert "noisy" not in words and "Other programs" not in words
-    assert "| float32 | 256 | 3 | 1 | no | 40 | 4.03 | 1 % | 8.05 | 1.00 | 4.03 | 2.00 | 5 % | 110 | 130 |" in words
+    assert "| float32 | 256 | 3 | 1 | no | 40 | 4.03 | 1 % | 8.05 | 1.00 | – | 4.03 | 2.00 | 5 % | 110 | 130 |" in words
     assert "| float32 | 256 | 1 | no | 3 | 1024 | 4.00 | 3.93 | 3.93 |" in words
     assert ("256 px, 1 context image: 2.02 × its bare products (target at most 1.10: missed), 2.00 × the baseline's speed "
             "(target at least 1.15: met).") in words
@@ -122,6 +122,17 @@ def test_a_noisy_run_says_so(results):
     words = report.text(results)
     assert "noisy: in 1 of 3 rows the repeats of a step lie more than 10 % apart, at worst 40 %." in words
     assert "Other programs kept 0.3 of 2 cores busy" in words
+
+
+def test_two_attentions_and_the_processors_time_are_told(results):
+    row = results["steps"][Case(256, 1).key]
+    assert "PyTorch's attention, as" not in report.text(results) and "processors' time" not in report.text(results)
+    row["seconds"]["pytorch"] = [1.0, 1.0]
+    row["processor_seconds"] = {**row["seconds"], "pytorch": [1.25, 1.25]}
+    row["other_cores"] = 1.0
+    words = report.text(results)
+    assert "With PyTorch's attention, as the baseline: 1.00 × and 4.05 ×." in words
+    assert "suffers less from other programs: 2.02 × and 2.00 ×; 1.25 × and 3.24 ×." in words
 
 
 def test_ratios_compare_what_was_measured_in_the_same_round():
