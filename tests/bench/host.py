@@ -28,14 +28,14 @@ WEIGHTS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp8": torch.float8
 NOISE = 2**20  # random numbers that are drawn; larger tensors repeat them
 
 
-def start(device: torch.device, pytorch_attention: bool = False) -> ModuleType:
+def start(device: torch.device) -> ModuleType:
     """ComfyUI's packages importable, and set to the device; → the pack, loaded as ComfyUI loads it. Once per process."""
     if PACK in sys.modules:
         return sys.modules[PACK]
     sys.path.insert(0, os.environ["COMFYUI_PATH"])
     import comfy.options  # noqa: F401 - keeps ComfyUI from reading our arguments
     from comfy.cli_args import args
-    args.cpu, args.use_pytorch_cross_attention = device.type == "cpu", pytorch_attention
+    args.cpu = device.type == "cpu"
     import comfy.sd  # noqa: F401 - whatever is patched or asked later is there
     spec = importlib.util.spec_from_file_location(PACK, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
     module = importlib.util.module_from_spec(spec)
@@ -98,13 +98,14 @@ def machine(device: torch.device) -> dict:
     return found
 
 
-def versions() -> dict:
+def versions(device: torch.device) -> dict:
     """Of whatever can change the figures: `code` stands for the pack's own and the benchmark's."""
-    from comfy.ldm.modules.attention import optimized_attention
     from comfyui_version import __version__
+
+    from ace_model.comfyui.model import attention_on
 
     measured = [ROOT / "tests" / "bench" / f"{name}.py" for name in ("baseline", "clock", "host", "stages", "steps")]
     own = sorted([*(ROOT / "ace_model").rglob("*.py"), *(ROOT / "nodes").glob("*.py"), *measured])
     code = hashlib.sha256(b"".join(path.read_bytes() for path in own)).hexdigest()[:12]
     return {"python": platform.python_version(), "torch": torch.__version__, "comfyui": __version__, "code": code,
-            "threads": torch.get_num_threads(), "attention": optimized_attention.__name__}
+            "threads": torch.get_num_threads(), "attention": attention_on(device).__name__}

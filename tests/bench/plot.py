@@ -10,8 +10,7 @@ from tools.files import replace_file
 from .report import growth, median, memory, ratio, remarks, share, weights_of
 from .stages import STAGES
 
-CONTENDERS = {"baseline": ("baseline", "x--"), "own": ("ACE Editor", "o-"),
-              "pytorch": ("ACE Editor, PyTorch's attention", "v-."), "products": ("bare products", ".:")}
+CONTENDERS = {"baseline": ("baseline", "x--"), "own": ("ACE Editor", "o-"), "products": ("bare products", ".:")}
 
 
 def draw(results: dict, path: Path) -> None:

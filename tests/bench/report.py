@@ -71,14 +71,13 @@ def weights_of(row: dict) -> str:
 
 def steps_table(results: dict) -> str:
     heads = ["weights", "pixels", "context images", "batch", "guided", "GFLOP", "s per step", "range", "baseline s",
-             "products s", "PyTorch's attention s", "step / products", "baseline / step", "of large product", "memory MiB",
-             "baseline MiB"]
+             "products s", "step / products", "baseline / step", "of large product", "memory MiB", "baseline MiB"]
     rows = []
     for row in measured(results):
         case, digits = case_of(row), 2 if median(row, "own") > 1 else 4
         rows.append([weights_of(row), case.pixels, case.context, case.batch, "yes" if case.guided else "no",
                      f"{row['gflop']:.0f}", number(median(row, "own"), digits), percent(spread(row["seconds"]["own"])),
-                     *(number(median(row, name), digits) for name in ("baseline", "products", "pytorch")),
+                     *(number(median(row, name), digits) for name in ("baseline", "products")),
                      number(ratio(row, "own", "products")), number(ratio(row, "baseline", "own")), percent(share(row)),
                      memory(row, "own"), memory(row, "baseline")])
     return table(heads, rows, words=1)
@@ -139,12 +138,9 @@ def verdicts(results: dict) -> list[str]:
         images = "1 context image" if context == 1 else f"{context} context images"
         lines.append(f"{pixels} px, {images}: {products:.2f} × its bare products (target at most {MOST_OF_PRODUCTS:.2f}: "
                      f"{met[0]}), {baseline:.2f} × the baseline's speed (target at least {LEAST_OF_BASELINE:.2f}: {met[1]}).")
-        if "pytorch" in row["seconds"]:
-            lines[-1] += " With PyTorch's attention, as the baseline: {:.2f} × and {:.2f} ×.".format(*against(row, "pytorch"))
         if row["case"]["weights"] == "float32" and "card" not in results["machine"] and is_noisy(row):
-            used = [against(row, name, "processor_seconds") for name in ("own", "pytorch") if name in row["seconds"]]
-            lines[-1] += " By the processors' time, which suffers less from other programs: " + "; ".join(
-                f"{each[0]:.2f} × and {each[1]:.2f} ×" for each in used) + "."
+            lines[-1] += " By the processors' time, which suffers less from other programs: {:.2f} × and {:.2f} ×.".format(
+                *against(row, "own", "processor_seconds"))
     return lines
 
 
@@ -183,8 +179,7 @@ def heading(results: dict) -> str:
 EXPLAINED = ("A step with guidance is two passes. range: of the repeats, as a share of their median. baseline: the equations "
              "written down plainly, everything anew at every step, rotation in complex128. products: the matrix products of a "
              "pass alone. of large product: floating-point operations per second, as a share of those of one large matrix "
-             "product. PyTorch's attention: the step with ComfyUI's --use-pytorch-cross-attention. memory: weights, and the "
-             "most that a step takes on top.")
+             "product. memory: weights, and the most that a step takes on top.")
 
 
 def text(results: dict) -> str:

@@ -68,7 +68,6 @@ def options_of(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=0, help="repeats of every case (default: 3 to 9 on the CPU, 20 on CUDA)")
     parser.add_argument("--limit", type=float, default=LIMIT, help=f"longest step that is measured, in seconds ({LIMIT})")
     parser.add_argument("--fresh", action="store_true", help="do not go on with a run that was stopped")
-    parser.add_argument("--pytorch-attention", action="store_true", help="as ComfyUI's --use-pytorch-cross-attention")
     parser.add_argument("--text-encoder", type=Path, help="a T5 v1.1 XXL file for the whole edits (default: a stand-in)")
     options = parser.parse_args(arguments)
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -155,9 +154,9 @@ def main() -> int:
     device = torch.device("cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu")
     folder = options.folder / (f"{device.type}-quick" if options.quick else device.type)
     say("Starting ComfyUI's part of this …")
-    host.start(device, options.pytorch_attention)
-    about = {"machine": host.machine(device), "versions": host.versions(), "quick": options.quick, "rounds": options.rounds,
-             "text_encoder": options.text_encoder.name if options.text_encoder else None,
+    host.start(device)
+    about = {"machine": host.machine(device), "versions": host.versions(device), "quick": options.quick,
+             "rounds": options.rounds, "text_encoder": options.text_encoder.name if options.text_encoder else None,
              "notes": [] if device.type == "cuda" or torch.cuda.is_available() else [NO_CUDA]}
     run = Run(folder, about, options.limit, options.fresh)
     if run.continued:

@@ -2,9 +2,6 @@
 
 The bare products are the floating-point operations of a pass, with operands of the same shapes and nothing between them. One
 large product tells what the machine can do at best. All are measured in turn, so that a busy machine slows all of them.
-
-The baseline uses PyTorch's attention. ComfyUI uses another on a CPU unless it is started with --use-pytorch-cross-attention, so
-there the network is measured with both.
 """
 
 import math
@@ -173,20 +170,14 @@ def large_product(compute: torch.dtype, device: torch.device) -> tuple[Callable,
 
 def contenders(case: Case, network, compute: torch.dtype, device: torch.device) -> dict[str, Callable]:
     """What is measured in turn. A guided step is two passes of the same network, so it has no baseline and no products."""
-    from comfy.ldm.modules.attention import attention_pytorch, optimized_attention
-
     given, large = inputs(case, network.config, compute, device), large_product(compute, device)[0]
     positive = projected(network, given)
     if case.guided:
         empty = projected(network, negative(given))
         return {"own": lambda: diffusion.guide(network(**positive), network(**empty)), "large": large}
     baseline, pairs = Baseline(network.state_dict(), network.config), products(network, case, compute)
-    found = {"own": lambda: network(**positive), "baseline": lambda: baseline(**given), "products": lambda: multiply(pairs)}
-    if optimized_attention is not attention_pytorch:
-        def override(_, *args, **kwargs):
-            return attention_pytorch(*args, **kwargs)
-        found["pytorch"] = lambda: network(**{**positive, "transformer_options": {"optimized_attention_override": override}})
-    return {**found, "large": large}
+    return {"own": lambda: network(**positive), "baseline": lambda: baseline(**given), "products": lambda: multiply(pairs),
+            "large": large}
 
 
 def timed(function: Callable, device: torch.device) -> tuple[float, float]:

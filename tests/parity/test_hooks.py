@@ -72,6 +72,18 @@ def test_attention_can_be_overridden_and_gets_no_mask(comfy, pack, model):
     assert calls == [None] * 2 * (2 * block + last)  # two steps of three blocks
 
 
+def test_a_cpu_gets_pytorchs_kernel_unless_the_user_chose(pack, monkeypatch):
+    from comfy.cli_args import args
+    from comfy.ldm.modules.attention import attention_pytorch, attention_split, attention_sub_quad
+    cpu, card = torch.device("cpu"), torch.device("cuda")
+    monkeypatch.setattr(pack.model, "optimized_attention", attention_sub_quad)
+    assert (pack.model.attention_on(cpu), pack.model.attention_on(card)) == (attention_pytorch, attention_sub_quad)
+    monkeypatch.setattr(args, "use_quad_cross_attention", True)
+    assert pack.model.attention_on(cpu) is attention_sub_quad
+    monkeypatch.setattr(pack.model, "optimized_attention", attention_split)
+    assert pack.model.attention_on(cpu) is attention_split
+
+
 def test_attention_that_is_read_is_every_frames_in_every_block(comfy, pack, model):
     from ace_model.comfyui.attention import Watch
     for blocks in ((0, 2), (2, 2)):  # the last alone, too, which else computes the target only
