@@ -25,6 +25,7 @@ DEFAULT_ROUNDS = 5  # earlier turns that the official chat remembers
 PLACEHOLDER = re.compile(r"\{(?:previous(?P<back>[1-9][0-9]{0,3}|)\.)?image(?P<number>0|[1-9][0-9]{0,3}|)\}")
 # No JSON, no {a|b}: a mistyped name has no such signs.
 BRACES = re.compile(r"(?<![{｛])[{｛]([\w\s.#()\[\]-]+)[,;:!?]?[}｝](?![}｝])")
+MAX_TEXT = 100_000  # characters of an instruction: the model reads 120 tokens, and looking for names takes its time
 FORGOTTEN = "an earlier image"  # what the model reads where an earlier turn names a picture that is forgotten
 NEAR = 0.8  # how like a name its letters must be: "imgae" is 0.80, "damage" 0.73
 
@@ -68,6 +69,7 @@ class ConditionUnit:
         for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
             check_image(image, name=placeholder(i).strip("{}"))
             check_mask(mask, name=f"mask{i or ''}")
+        check_length(self.instruction)
         object.__setattr__(self, "instruction", clean(self.instruction))
         object.__setattr__(self, "images", images)
         object.__setattr__(self, "masks", masks)
@@ -76,6 +78,13 @@ class ConditionUnit:
                            "connect MASK, or turn blank_masked off. A missing, all-black or all-white mask selects the "
                            "whole picture, so blank_masked would leave nothing of it.")
         check_names(self.instruction, len(images))
+
+
+def check_length(text: str, where: str = "the instruction") -> None:
+    """Raises LCUError for a text that is longer than any instruction."""
+    if len(text) > MAX_TEXT:
+        raise LCUError(f"{where} has {len(text):,} characters, but must have at most {MAX_TEXT:,}: shorten it. The model reads "
+                       "its first 120 tokens.")
 
 
 def check_names(text: str, images: int, where: str = "the instruction") -> None:
@@ -201,6 +210,7 @@ class LongContextUnit:
         in the last text: the target's, and the last image's if it belongs to the last turn (spec/ace.md, section 6).
         target_index: the image of the last turn that gives the target its mask and, by default, its size.
         """
+        check_length(negative, "the negative instruction")
         texts = self.instructions()
         last, negative = self.turns[-1], clean(negative)
         check_names(negative, len(last.images), "the negative instruction")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from .lcu import MAX_IMAGES, shorten
+from .lcu import MAX_IMAGES, MAX_TEXT, shorten
 from .outpaint import SIDES
 from .record import Answer, Picture, Record, RecordError, Settings, Turn, shown
 
@@ -151,13 +151,13 @@ _name = text(64, "1 to 64 letters, digits, - or _", ID)
 _any_picture = mapping(Picture, {"file": relative, "in": _place, "answer_of": _name}, renamed={"in": "place"})
 _settings = mapping(Settings, {
     "steps": whole(0, 1000), "guidance": number(0, 100), "rescale": number(0, 1), "sampler": text(64, "a sampler's name"),
-    "negative": text(100_000), "width": whole(0, 4096, 16), "height": whole(0, 4096, 16),
+    "negative": text(MAX_TEXT), "width": whole(0, 4096, 16), "height": whole(0, 4096, 16),
     "target_image": whole(0, MAX_IMAGES - 1), "token_budget": whole(0, 16384), "max_rounds": whole(0, MAX_IMAGES),
     "grow": whole(0, 256), "feather": whole(0, 256)})
 _answer = mapping(Answer, {"file": relative, "in": _place, "key": text(33, "a key as the pack writes it", KEY)},
                   ("file", "in", "key"), {"in": "place"})
 _any_turn = mapping(Turn, {
-    "id": _name, "parent": maybe(_name), "instruction": text(100_000), "images": several(_picture, MAX_IMAGES),
+    "id": _name, "parent": maybe(_name), "instruction": text(MAX_TEXT), "images": several(_picture, MAX_IMAGES),
     "masks": several(maybe(_picture), MAX_IMAGES), "blank": truth, "room": several(number(0, 4), len(SIDES), len(SIDES)),
     "seed": whole(0, MAX_SEED), "settings": _settings, "answer": maybe(_answer), "target": maybe(_picture), "meta": meta},
     ("id", "instruction"))

@@ -8,9 +8,7 @@
            └─ Branch                                                                  what comes out
 """
 
-import copy
 import hashlib
-import json
 import time
 from collections import OrderedDict
 from dataclasses import replace
@@ -29,6 +27,7 @@ from ..ace_model.record import Answer, Picture, RecordError, Turn, hash_of
 from ..ace_model.record_json import read, write
 from .types import CATEGORY, LongContextUnitType
 
+OUTSIDE = "\0"  # no node in a graph for `expand` has this name
 CONNECTED = Picture("the connected picture]")  # no record can hold a name that ends so
 OUTPUTS = [io.Image.Output(display_name="image", tooltip="The answer that is looked at."),
            io.Image.Output(display_name="images", is_output_list=True, tooltip="All answers up to it, oldest first."),
@@ -77,8 +76,8 @@ class ConversationNode(io.ComfyNode):
     @classmethod
     def execute(cls, model, clip, vae, record, image=None) -> io.NodeOutput:
         links = {"model": model, "clip": clip, "vae": vae} | ({"image": image} if image else {})
-        return expand({"turns": graphs.node("ACEEditorTurns", record=record, links=json.dumps(links), **links)},
-                      *(["turns", i] for i in range(len(OUTPUTS))))
+        return expand({"turns": graphs.node("ACEEditorTurns", record=record, **{name: outside(name) for name in links})},
+                      links, *(["turns", i] for i in range(len(OUTPUTS))))
 
 
 class ConversationTurnsNode(io.ComfyNode):
@@ -86,16 +85,15 @@ class ConversationTurnsNode(io.ComfyNode):
     def define_schema(cls):
         return part("ACEEditorTurns", [
             io.Model.Input("model"), io.Clip.Input("clip"), io.Vae.Input("vae"), io.Image.Input("image", optional=True),
-            io.String.Input("record"), io.String.Input("links")], INSIDE, enable_expand=True)
+            io.String.Input("record")], INSIDE, enable_expand=True, hidden=[io.Hidden.dynprompt, io.Hidden.unique_id])
 
     @classmethod
     def fingerprint_inputs(cls, record=None, **_):
         return fingerprint(record)
 
     @classmethod
-    def execute(cls, model, clip, vae, record, links, image=None) -> io.NodeOutput:
-        text, links = record, json.loads(links)
-        record = read(text)
+    def execute(cls, model, clip, vae, record, image=None) -> io.NodeOutput:
+        text, record = record, read(record)
         if record.at is None:
             raise RecordError("record has no turn yet: write the first instruction in the ACE panel (sidebar), or put a turn "
                               "into turns.")
@@ -120,21 +118,22 @@ class ConversationTurnsNode(io.ComfyNode):
         expect(text, list(answers.values()))
         graph, after = {}, write(read(text).answered(answers))
         for turn in record.needed():
-            graph |= turn_graph(turn, answers[turn.id], whole(answers[turn.id]), links)
+            graph |= turn_graph(turn, answers[turn.id], whole(answers[turn.id]))
             graph[f"{turn.id} answer"]["inputs"] |= {"record": text, "answered": after, "maker": hash_of(maker)}
         branch = [turn.id for turn in record.branch()]
         graph["branch"] = graphs.node("ACEEditorConversationBranch", lcu=[f"{record.at} lcu", 0], **{
             f"image{i}": [f"{name} answer", 0] for i, name in enumerate(branch)})
-        return expand(graph, *(["branch", i] for i in range(len(OUTPUTS))))
+        links = cls.hidden.dynprompt.get_node(cls.hidden.unique_id)["inputs"]
+        return expand(graph, links, *(["branch", i] for i in range(len(OUTPUTS))))
 
 
-def turn_graph(turn: Turn, answer: Answer, kept: bool, links: dict) -> dict:
+def turn_graph(turn: Turn, answer: Answer, kept: bool) -> dict:
     """Nodes `<id> unit`, `<id> lcu` and `<id> answer`; unless its file is kept, those that make the answer."""
     key, chosen, target, graph = turn.id, turn.settings, turn.settings.target_image, {}
 
     def opened(picture: Picture, name: str, output: int) -> list:
         if picture == CONNECTED:
-            return links["image"]
+            return outside("image")
         if picture.answer_of and output == 0:
             return [f"{picture.answer_of} answer", 0]
         source = {"answer_of": [f"{picture.answer_of} answer", 0]} if picture.answer_of else {
@@ -145,7 +144,7 @@ def turn_graph(turn: Turn, answer: Answer, kept: bool, links: dict) -> dict:
     images = [opened(picture, f"image {i}", 0) for i, picture in enumerate(turn.images)]
     masks = {i: opened(mask, f"mask {i}", 1) for i, mask in enumerate(turn.masks) if mask}
     if any(turn.room):
-        graph[f"{key} room"] = graphs.node("ACEEditorPadForOutpainting", image=images[target], model=links["model"], **dict(
+        graph[f"{key} room"] = graphs.node("ACEEditorPadForOutpainting", image=images[target], model=outside("model"), **dict(
             zip(outpaint.SIDES, turn.room, strict=True)), token_budget=chosen.token_budget, shrink_to_fit=True)
         images[target], masks[target] = [f"{key} room", 0], [f"{key} room", 1]
     graph[f"{key} unit"] = graphs.condition_unit(turn.instruction, images, masks, turn.blank, name_image=True)
@@ -154,7 +153,7 @@ def turn_graph(turn: Turn, answer: Answer, kept: bool, links: dict) -> dict:
                                          place=answer.place)
     if kept:
         return graph
-    models = {name: links[name] for name in ("model", "clip", "vae")}
+    models = {name: outside(name) for name in ("model", "clip", "vae")}
     graph |= graphs.encode(key, [f"{key} lcu", 0], **models, width=chosen.width, height=chosen.height, target_image=target,
                            token_budget=chosen.token_budget, negative=chosen.negative)
     graph |= graphs.sample(key, models["model"], seed=turn.seed, steps=chosen.steps, guidance=chosen.guidance,
@@ -218,7 +217,9 @@ class ConversationBranchNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, lcu, **images) -> io.NodeOutput:
-        shown = [images[f"image{i}"] for i in range(len(images))]
+        shown = [images[name] for i in range(len(images)) if (name := f"image{i}") in images]
+        if not shown:
+            raise RecordError("this part of ACE Conversation needs images: leave it to ACE Conversation to make it.")
         return io.NodeOutput(shown[-1], shown, lcu)
 
 
@@ -228,15 +229,22 @@ def part(node_id: str, inputs: list, outputs: list, **more) -> io.Schema:
                      description="Part of ACE Conversation.", inputs=inputs, outputs=outputs, **more)
 
 
-def expand(graph: dict, *results: list) -> io.NodeOutput:
-    """`graph` in place of the node that runs. results: links into it."""
+def outside(name: str) -> list:
+    """In a graph for `expand`: what is linked to input `name` of the node that runs."""
+    return [OUTSIDE, name]
+
+
+def expand(graph: dict, links: dict, *results: list) -> io.NodeOutput:
+    """`graph` in place of the node that runs. links: that node's own, by input · results: links into the graph."""
     prefix = GraphBuilder.alloc_prefix()
 
-    def inside(value):
-        return [prefix + value[0], value[1]] if isinstance(value, list) and value and value[0] in graph else value
+    def absolute(value):  # nodes around this one may have any id, those in `graph`, too
+        if not isinstance(value, list):
+            return value
+        return links[value[1]] if value[0] == OUTSIDE else [prefix + value[0], value[1]]
 
-    return io.NodeOutput(*map(inside, results), expand={prefix + name: {
-        **node, "inputs": {key: inside(value) for key, value in node["inputs"].items()}} for name, node in graph.items()})
+    return io.NodeOutput(*map(absolute, results), expand={prefix + name: {
+        **node, "inputs": {key: absolute(value) for key, value in node["inputs"].items()}} for name, node in graph.items()})
 
 
 _made: OrderedDict[str, list[Answer]] = OrderedDict()  # the answers of records that ran, to notice when a file is gone
@@ -266,16 +274,16 @@ def stamp(picture: Picture) -> str:
     return f"{state.st_size} {state.st_mtime_ns}"
 
 
-def replaced(extra: dict | None, old: str, new: str) -> dict | None:
-    """The workflow that is saved with a picture, with the record as it is after the run, so that it opens with this answer."""
-    if not extra or "workflow" not in extra:
-        return extra
-    extra = copy.deepcopy(extra)
-    workflow = extra["workflow"]
-    for nodes in (workflow.get("nodes", ()), *(sub.get("nodes", ()) for sub in (workflow.get("definitions") or {}).get(
-            "subgraphs", ()))):
-        for node in nodes:
-            values = node.get("widgets_values")
-            if node.get("type") == "ACEEditorConversation" and isinstance(values, list):
-                node["widgets_values"] = [new if value == old else value for value in values]
-    return extra
+def replaced(extra, old: str, new: str):
+    """What is saved with a picture beside its graph: the record in its workflow is as after the run, so that it opens with this
+    answer. Whoever uses the API may send anything in its place."""
+    def inside(value):
+        if isinstance(value, list):
+            return [inside(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        values = value.get("widgets_values")
+        mine = value.get("type") == "ACEEditorConversation" and isinstance(values, list)
+        return {key: inside(each) for key, each in value.items()} | ({"widgets_values": [
+            new if each == old else each for each in values]} if mine else {})
+    return inside(extra)

@@ -12,6 +12,7 @@ from ..ace_model.lcu import (
     ConditionUnit,
     LCUError,
     LongContextUnit,
+    check_length,
     check_placeholders,
     name_image,
     placeholder,
@@ -65,6 +66,7 @@ class ConditionUnitNode(io.ComfyNode):
     def validate_inputs(cls, instruction=None):
         """Mistyped names stop the run before any model is loaded, and the page frames the box and names its instruction."""
         try:
+            check_length(instruction or "")
             check_placeholders(instruction or "", None)
         except LCUError as error:
             return str(error)

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import re
 import uuid
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from ..errors import InputError
 from ..record import Answer, Picture
 from ..record_json import KEY, relative
 
+KEYWORD = re.compile(r"[!-~\xa1-\xff](?:[ -~\xa1-\xff]{0,77}[!-~\xa1-\xff])?")  # of a text in a PNG file
 FOLDER = "ACE conversation"  # in the output folder, for answers
 
 
@@ -25,11 +28,14 @@ class PictureError(InputError):
 
 
 def path_of(picture: Picture) -> Path:
-    """Raises PictureError or RecordError for a picture outside the input and output folders."""
+    """Raises PictureError or RecordError for a picture outside the input and output folders, and for what is no file."""
     folders = {"input": folder_paths.get_input_directory, "output": folder_paths.get_output_directory}
     if picture.place not in folders:
         raise PictureError(f"{picture.file} has no folder: add \"in\": \"input\" or \"output\". Only data sets leave it out.")
-    return Path(folders[picture.place](), relative(picture.file, "file"))
+    path = Path(folders[picture.place](), relative(picture.file, "file"))
+    if os.path.exists(path) and not os.path.isfile(path):  # who opens a pipe may wait for ever
+        raise PictureError(f"{picture.file} in ComfyUI's {picture.place} folder is no file: choose a picture.")
+    return path
 
 
 def open_picture(picture: Picture, mode: str = "RGB") -> Tensor:
@@ -83,7 +89,7 @@ def answer_for(key: str) -> Answer:
     return Answer(f"{FOLDER}/{key}.png", "output", key)
 
 
-def save(image: Tensor, answer: Answer, prompt: dict | None, workflow: dict | None) -> None:
+def save(image: Tensor, answer: Answer, prompt: dict | None, workflow) -> None:
     """Write (H, W, 3) in [0, 1] as 8-bit PNG with the workflow in it, unless ComfyUI runs with --disable-metadata, as Save
     Image does. Whole, or not at all, and only to the file that the answer's key names: a workflow may hold the node that calls
     this with any other. Raises PictureError."""
@@ -94,8 +100,9 @@ def save(image: Tensor, answer: Answer, prompt: dict | None, workflow: dict | No
     path.parent.mkdir(parents=True, exist_ok=True)
     levels = (255 * image.cpu().float()).clamp(0, 255).numpy().astype(np.uint8)
     notes = PngImagePlugin.PngInfo()
-    for name, value in (("prompt", prompt), *(workflow or {}).items()):
-        if value is not None and not args.disable_metadata:
+    more = workflow.items() if isinstance(workflow, dict) else ()  # over the API it may be anything
+    for name, value in (("prompt", prompt), *more):
+        if value is not None and KEYWORD.fullmatch(name) and not args.disable_metadata:
             notes.add_text(name, json.dumps(value))
     new = path.with_suffix(f".{uuid.uuid4().hex}.new")  # another ComfyUI may save the same answer now
     try:

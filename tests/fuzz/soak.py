@@ -34,8 +34,8 @@ UNCLEAR, SILENT, HANG = "unclear error", "silent wrong", "hang"
 BAD = (UNCLEAR, SILENT, HANG)
 SECONDS, LIMIT = 60, 1e-3  # until a graph counts as hanging; relative difference from the direct call, or by a change
 CHANGED = 4  # changes tried on each request
-ERRORS = ("images", "lcu", "masks", "plus", "soundness", "comfyui.conditioning", "comfyui.model", "comfyui.sampling",
-          "comfyui.text", "comfyui.plus")  # modules of ace_model that define them
+ERRORS = ("images", "lcu", "masks", "plus", "record", "soundness", "comfyui.attention", "comfyui.conditioning", "comfyui.model",
+          "comfyui.pictures", "comfyui.sampling", "comfyui.text", "comfyui.plus")  # modules of ace_model that define them
 
 
 def error_names() -> set[str]:

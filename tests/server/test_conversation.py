@@ -1,6 +1,7 @@
 """ACE Conversation in a real server: answers are kept, only new ones run; turns wired by hand give the same bits."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -161,6 +162,45 @@ def test_the_part_that_opens_pictures_stays_in_their_folders(server, base, file)
     with pytest.raises(PromptError, match="a name inside its folder"):
         server.run({"part": node("ACEEditorRecordPicture", file=file.format(base=base), place="input"),
                     "see": node("PreviewImage", images=["part", 0])})
+
+
+def test_the_part_that_opens_pictures_waits_for_no_pipe(server, base):
+    os.mkfifo(base / "input/pipe.png")
+    record = Record((turn("a", None, "", [Picture("pipe.png", "input")]),), "a")
+    with pytest.raises(PromptError, match="pipe.png in ComfyUI's input folder is no file: choose"):
+        server.run(talk(record), timeout=60)
+
+
+def test_the_part_that_shows_answers_says_that_there_are_none(server):
+    unit = {"unit": graph.condition_unit("a barn")} | graph.remember("", ["unit", 0])
+    with pytest.raises(PromptError, match="needs images") as caught:
+        server.run(unit | {"part": node("ACEEditorConversationBranch", lcu=["lcu", 0], other=1),
+                           "see": node("PreviewImage", images=["part", 0])})
+    assert is_clear(caught.value.message)
+
+
+@pytest.mark.parametrize("name", ["turns", "branch", "a answer"])
+def test_nodes_around_it_may_have_any_id(server, name):
+    """Those of the nodes inside, too."""
+    record = Record((turn("a", None, f"not the {name}", []),), "a")
+    answers, sampled = ask(server, talk(record, image=[name, 0]) | {name: node("LoadImage", image="c.png")})
+    assert sampled == 1 and answers["a"]["made"]
+
+
+@pytest.mark.parametrize("extra", [
+    {"workflow": []}, {"workflow": "text"}, {"workflow": {"nodes": None}}, {"workflow": {"nodes": [1, None, [2]]}},
+    {"workflow": {"nodes": [], "definitions": {"subgraphs": None}}}, [1], "text", {"ключ": 1}, {"": 1}, {"k" * 80: 1},
+    {"a\0b": 1}, {" a": 1}])
+def test_an_answer_is_kept_whatever_is_sent_beside_its_graph(server, base, extra):
+    """Over the API: no other program than the page need send a workflow as the page does."""
+    record = Record((turn("a", None, f"make {{image}} {ascii(extra)}", [Picture("a.png", "input")]),), "a")
+    answers, sampled = ask(server, talk(record), extra_pnginfo=extra)
+    info = Image.open(base / "output" / answers["a"]["file"]).info
+    assert sampled == 1 and "prompt" in info
+    if isinstance(extra, dict) and "workflow" in extra:
+        assert json.loads(info["workflow"]) == extra["workflow"]
+    else:
+        assert set(info) == {"prompt"}
 
 
 def test_another_model_replaces_nothing(server, base, asked):

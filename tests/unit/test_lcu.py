@@ -145,3 +145,12 @@ def test_broken_pictures_are_named():
         ConditionUnit("{image}", [picture()], [torch.rand(1, 32, 48)])
     with error(r"more masks \(1\) than images \(0\): connect an image"):
         ConditionUnit("x", [], [box_mask()])
+
+
+def test_a_text_longer_than_any_instruction_is_refused_at_once():
+    """Looking for names in two million characters took a minute, before the run and for the whole server."""
+    with pytest.raises(LCUError, match="2,000,000 characters, but must have at most 100,000"):
+        ConditionUnit("{xy} " * 400_000)
+    with pytest.raises(LCUError, match="the negative instruction has 100,001 characters"):
+        conversation(("{image}", 1)).frames("x" * 100_001)
+    ConditionUnit("{xy} " * 20_000)
