@@ -16,8 +16,9 @@ import comfy.text_encoders.pixart_t5
 import comfy.text_encoders.sd3_clip
 import torch
 import torch.nn.functional as F
+from comfy.cli_args import args as choices
 from comfy.ldm.common_dit import pad_to_patch_size
-from comfy.ldm.modules.attention import optimized_attention
+from comfy.ldm.modules.attention import attention_pytorch, optimized_attention
 from comfy.quant_ops import QUANT_ALGOS
 
 from .. import diffusion
@@ -92,8 +93,8 @@ class ComfyDiT(DiT):
         """The blocks in order, each open to replacement (`patches_replace`) and to additions (`patches`). The last computes the
         target alone where no patch sees it."""
         def attention(q, k, v):
-            return optimized_attention(q, k, v, q.shape[1], mask=None, skip_reshape=True,
-                                       transformer_options=transformer_options)
+            chosen = attention_pytorch if fused_on_cpu(q.device) else optimized_attention
+            return chosen(q, k, v, q.shape[1], mask=None, skip_reshape=True, transformer_options=transformer_options)
 
         replacements = transformer_options.get("patches_replace", {}).get("dit", {})
         additions = transformer_options.get("patches", {}).get("double_block", [])
@@ -193,11 +194,18 @@ class ACE(comfy.model_base.BaseModel):
         pictures = 1 if "target_mask" in cond_shapes else input_shape[0] / max(1, len(images))
         cells = input_shape[0] * math.prod(input_shape[2:]) + pictures * sum(math.prod(shape[2:]) for shape in images)
         fused = (comfy.model_management.pytorch_attention_flash_attention() or comfy.model_management.xformers_enabled()
-                 or comfy.model_management.sage_attention_enabled() or comfy.model_management.flash_attention_enabled())
+                 or comfy.model_management.sage_attention_enabled() or comfy.model_management.flash_attention_enabled()
+                 or fused_on_cpu(comfy.model_management.get_torch_device()))
         size = comfy.model_management.dtype_size(self.get_dtype_inference())
         tokens = sum(shape[2] for shape in cond_shapes.get("kept", ())) // config.patch_size**2
         kept = kept_bytes(config.depth, config.hidden_size, tokens, size) * max(1, input_shape[0] // 2)
         return kept + MARGIN * activation_bytes(config, round(cells / config.patch_size**2), 0, size, fused)
+
+
+def fused_on_cpu(device: torch.device) -> bool:
+    """Whether PyTorch's kernel takes the place of core's attention. Core's own choice for a CPU writes all scores out and takes
+    twice as long. Who started ComfyUI with one of its two kinds gets that."""
+    return device.type == "cpu" and not (choices.use_split_cross_attention or choices.use_quad_cross_attention)
 
 
 def _to(cond, device):

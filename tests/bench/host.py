@@ -100,11 +100,13 @@ def machine(device: torch.device) -> dict:
 
 def versions() -> dict:
     """Of whatever can change the figures: `code` stands for the pack's own and the benchmark's."""
-    from comfy.ldm.modules.attention import optimized_attention
+    from comfy.model_management import get_torch_device
     from comfyui_version import __version__
 
+    model = part("ace_model.comfyui.model")
+    attention = model.attention_pytorch if model.fused_on_cpu(get_torch_device()) else model.optimized_attention
     measured = [ROOT / "tests" / "bench" / f"{name}.py" for name in ("baseline", "clock", "host", "stages", "steps")]
     own = sorted([*(ROOT / "ace_model").rglob("*.py"), *(ROOT / "nodes").glob("*.py"), *measured])
     code = hashlib.sha256(b"".join(path.read_bytes() for path in own)).hexdigest()[:12]
     return {"python": platform.python_version(), "torch": torch.__version__, "comfyui": __version__, "code": code,
-            "threads": torch.get_num_threads(), "attention": optimized_attention.__name__}
+            "threads": torch.get_num_threads(), "attention": attention.__name__}
