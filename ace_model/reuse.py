@@ -65,7 +65,8 @@ class Call:
         """What the self-attention of a block attends to. k, v (B, heads, N, d): of all frames, or of the target alone."""
         if not self.full:
             kept = zip(*(blocks[block] for blocks in self.kept), strict=True)
-            return tuple(torch.cat([own, torch.cat(parts)], 2) for own, parts in zip((k, v), kept, strict=True))
+            return tuple(torch.cat([own, *parts] if len(parts) == 1 else [own, torch.cat(parts)], 2)
+                         for own, parts in zip((k, v), kept, strict=True))
         rows = (x[:, :, self.target:].chunk(len(self.kept)) for x in (k, v))
         for blocks, *parts in zip(self.kept, *rows, strict=True):
             blocks.append(tuple(part.clone() for part in parts))  # a view would keep the target's alive, too

@@ -57,8 +57,8 @@ def encode(made: Encoded, asks: Iterable[Ask], clip, vae, tick: Tick) -> None:
     check_vae(vae)
     asks = list(asks)
     words = list(dict.fromkeys(ask.words for ask in asks))
-    made.texts = dict(zip(words, t5.encode(clip, words), strict=True))
-    made.names = t5.indicators(clip)
+    features, made.names = t5.encode_with_names(clip, words)
+    made.texts = dict(zip(words, features, strict=True))
     for name, task in dict.fromkeys(ask.truth for ask in asks):
         made.truths[name, task] = vae.encode(TASKS[task].truth(made.pictures[name])[None]).float()
         tick()

@@ -48,8 +48,8 @@ def tokenize(lcu: LongContextUnit | ConditionUnit, clip, vae, width: int = 0, he
     check_vae(vae)
 
     unique = list(dict.fromkeys(t for frame in frames for t in (frame.text, frame.negative_text)))
-    texts = dict(zip(unique, t5.encode(clip, unique), strict=True))
-    names = t5.indicators(clip)  # before the VAE may take the text encoder's place
+    features, names = t5.encode_with_names(clip, unique)  # before the VAE may take the text encoder's place
+    texts = dict(zip(unique, features, strict=True))
     cells = (size[0] // 8, size[1] // 8)
     target_mask = latent_mask(prepared[target - 1][1], cells) if target else torch.ones(1, *cells)
 

@@ -204,8 +204,10 @@ class ACE(comfy.model_base.BaseModel):
         config, images = self.diffusion_model.config, cond_shapes.get("images", ())
         pictures = 1 if "target_mask" in cond_shapes else input_shape[0] / max(1, len(images))
         cells = input_shape[0] * math.prod(input_shape[2:]) + pictures * sum(math.prod(shape[2:]) for shape in images)
+        device = comfy.model_management.get_torch_device()
         fused = (comfy.model_management.pytorch_attention_flash_attention() or comfy.model_management.xformers_enabled()
-                 or comfy.model_management.sage_attention_enabled() or comfy.model_management.flash_attention_enabled())
+                 or comfy.model_management.sage_attention_enabled() or comfy.model_management.flash_attention_enabled()
+                 or device.type == "cpu" and attention_on(device) is attention_pytorch)
         size = comfy.model_management.dtype_size(self.get_dtype_inference())
         tokens = sum(shape[2] for shape in cond_shapes.get("kept", ())) // config.patch_size**2
         kept = kept_bytes(config.depth, config.hidden_size, tokens, size) * max(1, input_shape[0] // 2)

@@ -1,6 +1,7 @@
 """T5 features of instructions and image names, through ComfyUI's own T5 (spec: ACE-0.6B, sections 3 and 4)."""
 
 import logging
+from itertools import groupby
 
 import comfy.model_management
 import comfy.sd1_clip
@@ -47,31 +48,55 @@ def tokenize(tokenizer, text: str) -> list[int]:
     return tokens
 
 
+Group = tuple[tuple[int, ...], ...]  # token ids of texts of one length, which the text encoder reads in one pass
+
+
 def encode(clip, texts: list[str]) -> list[Tensor]:
     """T5 features (1, L, width) of each text, without padding. Loads the text encoder only for texts that it has not read."""
     _, tokenizer = t5_of(clip)
-    tokens = [tuple(tokenize(tokenizer, text)) for text in texts]
-    features = {each: memory.texts.recall(clip.patcher, each) for each in tokens}
+    return _features(clip, [(tuple(tokenize(tokenizer, text)),) for text in texts])
+
+
+def encode_with_names(clip, texts: list[str]) -> tuple[list[Tensor], Tensor]:
+    """(what `encode` gives, (1, 10, width): feature 0 of each identifier string), in one load of the text encoder at most.
+
+    The names are read together, and always together; instructions one by one. The last bits of a text's features may depend
+    on what is read with it, and results must not depend on what was encoded before.
+    """
+    _, tokenizer = t5_of(clip)
+    groups = [(tuple(tokenize(tokenizer, text)),) for text in texts]
+    features = _features(clip, [*groups, *name_groups(tokenizer)])
+    return features[:len(texts)], torch.cat([each[:, 0] for each in features[len(texts):]])[None]
+
+
+def name_groups(tokenizer) -> list[Group]:
+    """The identifier strings: {image} alone, then the nine with a number, which have one token more."""
+    return [tuple(group) for _, group in groupby((tuple(tokenize(tokenizer, name)) for name in IDENTIFIERS), len)]
+
+
+def _features(clip, groups: list[Group]) -> list[Tensor]:
+    """T5 features (n, L, width) of groups of n texts."""
+    features = {each: memory.texts.recall(clip.patcher, each) for each in groups}
     new = [each for each, known in features.items() if known is None]
     for each, feature in zip(new, _read(clip, new), strict=True):
         features[each] = memory.texts.keep(clip.patcher, each, feature)
-    return [features[each] for each in tokens]
+    return [features[each] for each in groups]
 
 
-def _read(clip, texts: list[tuple[int, ...]]) -> list[Tensor]:
-    """T5 features (1, L, width) of token ids, in one load of the text encoder."""
-    if not texts:
+def _read(clip, groups: list[Group]) -> list[Tensor]:
+    """T5 features (n, L, width) of groups of n texts, in one load of the text encoder."""
+    if not groups:
         return []
     t5, _ = t5_of(clip)
-    tokens = [[(token, 1.0) for token in text] for text in texts]
+    tokens = [[[(token, 1.0) for token in text] for text in group] for group in groups]
     clip.cond_stage_model.reset_clip_options()
-    clip.load_model({"t5xxl": tokens})
+    clip.load_model({"t5xxl": [text for group in tokens for text in group]})
     device = clip.patcher.load_device
     clip.cond_stage_model.set_clip_options({"execution_device": device})
-    with comfy.model_management.cuda_device_context(device):
-        return [t5.encode_token_weights([one])[0].float() for one in tokens]
+    with comfy.model_management.cuda_device_context(device):  # core puts the texts of a pass one after the other
+        return [torch.cat(t5.encode_token_weights(group)[0].float().chunk(len(group), 1)) for group in tokens]
 
 
 def indicators(clip) -> Tensor:
     """(1, 10, width): feature 0 of each identifier string."""
-    return torch.stack([feature[:, 0] for feature in encode(clip, list(IDENTIFIERS))], dim=1)
+    return encode_with_names(clip, [])[1]

@@ -102,10 +102,8 @@ def versions(device: torch.device) -> dict:
     """Of whatever can change the figures: `code` stands for the pack's own and the benchmark's."""
     from comfyui_version import __version__
 
-    from ace_model.comfyui.model import attention_on
-
     measured = [ROOT / "tests" / "bench" / f"{name}.py" for name in ("baseline", "clock", "host", "stages", "steps")]
     own = sorted([*(ROOT / "ace_model").rglob("*.py"), *(ROOT / "nodes").glob("*.py"), *measured])
     code = hashlib.sha256(b"".join(path.read_bytes() for path in own)).hexdigest()[:12]
     return {"python": platform.python_version(), "torch": torch.__version__, "comfyui": __version__, "code": code,
-            "threads": torch.get_num_threads(), "attention": attention_on(device).__name__}
+            "threads": torch.get_num_threads(), "attention": part("ace_model.comfyui.model").attention_on(device).__name__}

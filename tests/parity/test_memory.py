@@ -68,5 +68,6 @@ def test_comfyui_is_told_the_plan_at_every_step(comfy, pack, golden, monkeypatch
     comfy.sample.sample_custom(model, noise, 4.5, comfy.samplers.sampler_object("euler"), torch.tensor([5.0, 0.0]),
                                conds, conds, torch.zeros_like(noise), disable_pbar=True)
     plan = MARGIN * planned(model.model.diffusion_model.config, [(128, 128)] * 3, [0] * 3, 4, model.model.get_dtype_inference(),
-                            comfy.model_management.pytorch_attention_flash_attention())
+                            comfy.model_management.is_device_cpu(comfy.model_management.get_torch_device())
+                            or comfy.model_management.pytorch_attention_flash_attention())
     assert told == pytest.approx([plan, plan / 2, plan])  # both branches, one of them, and the step's batch

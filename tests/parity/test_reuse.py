@@ -216,6 +216,41 @@ def test_off_where_weights_change_from_step_to_step(comfy, pack, model, reuse, c
     assert sum("weights change" in message for message in caplog.messages) == 1
 
 
+def test_weights_on_a_schedule(comfy, pack, model, reuse):
+    """A hook that ends after two steps of five: what is kept of texts and frames ends with it. Against two samplings, one
+    with the patch and one without, the second from where the first stopped."""
+    import comfy.hooks
+    import comfy.sample
+    import comfy.samplers
+    weights = model.model_state_dict()
+    patch = {key: (torch.ones_like(weights[key]) * 0.05,) for key in weights
+             if key.endswith(("blocks.1.mlp.fc1.weight", "y_embedder.fc1.weight"))}
+    levels = [8.0 * 0.7**step for step in range(5)]
+    noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    schedule = model.get_model_object("model_sampling")
+    ends = next(share / 1000 for share in range(1000) if schedule.percent_to_sigma(share / 1000) < (levels[1] + levels[2]) / 2)
+    keyframes = comfy.hooks.HookKeyframeGroup()
+    keyframes.add(comfy.hooks.HookKeyframe(1.0))
+    keyframes.add(comfy.hooks.HookKeyframe(0.0, start_percent=ends))
+    group, hook = comfy.hooks.HookGroup(), comfy.hooks.WeightHook(strength_model=1.0, strength_clip=1.0)
+    hook.weights, hook.need_weight_init = patch, False
+    group.add(hook)
+    group.set_keyframes_on_hooks(keyframes)
+    ((text, options),) = positive = conditioning(pack, 2)
+
+    @torch.inference_mode()
+    def part(model, sigmas, noise, latent):
+        return comfy.sample.sample_custom(model, noise, 1.0, comfy.samplers.sampler_object("euler"), torch.tensor(sigmas),
+                                          positive, positive, latent, disable_pbar=True, seed=1)
+    tuned = model.clone()
+    assert len(tuned.add_patches(patch, 1.0)) == 2
+    half = part(tuned, levels[:3], noise, torch.zeros_like(noise))
+    expected = part(model, [*levels[2:], 0.0], torch.zeros_like(noise), half)
+    for one in (model.clone(), reuse(model, 3)):
+        torch.testing.assert_close(sample(comfy, one, [[text, {**options, "hooks": group}]]), expected, rtol=1e-3, atol=1e-3)
+    assert (expected - sample(comfy, tuned, positive)).norm() > 0.01 * expected.norm(), "without an end it is another picture"
+
+
 def test_a_lora_counts(comfy, pack, model, reuse):
     positive = conditioning(pack, 2)
     weight = next(key for key in model.model_state_dict() if key.endswith("blocks.1.mlp.fc1.weight"))

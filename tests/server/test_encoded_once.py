@@ -51,11 +51,12 @@ def edit(picture="a.png", text="make {image} blue", **loaders):
 
 
 def test_another_picture_wakes_no_text_encoder_and_other_words_no_vae(asked):
-    assert asked(edit())[0] == {"text": 12, "load": 2, "picture": 1}, "the instruction, the empty text, ten names"
+    assert asked(edit())[0] == {"text": 12, "pass": 4, "load": 1, "picture": 1}, (
+        "the instruction, the empty text, {image}, the nine names with a number")
     assert asked(edit("b.png"))[0] == {"picture": 1}
-    assert asked(edit("b.png", "make {image} red"))[0] == {"text": 1, "load": 1}
+    assert asked(edit("b.png", "make {image} red"))[0] == {"text": 1, "pass": 1, "load": 1}
     assert asked(edit("a.png", "make {image} red"))[0] == {}
-    assert asked(edit("a.png", "make {image} blue, really"))[0] == {"text": 1, "load": 1}
+    assert asked(edit("a.png", "make {image} blue, really"))[0] == {"text": 1, "pass": 1, "load": 1}
 
 
 def test_what_is_patched_or_swapped_encodes_anew(asked):
@@ -78,17 +79,17 @@ def talk(turns):
                                             record=write(record))}
 
 
-def test_a_further_turn_encodes_one_picture_and_one_text(asked):
+@pytest.mark.parametrize(("settings", "most"), [(Settings(steps=1), 6), (Settings(steps=1, max_rounds=9), 9)])
+def test_a_further_turn_encodes_one_picture_and_one_text(asked, settings, most):
+    """Until forgetting begins: from then on the names in all turns that stay count anew, by default in five and the new one."""
     turns, counts = [], []
-    settings = Settings(steps=1, max_rounds=9)
-    for i in range(13):
+    for i in range(most + 3):
         picture = Picture(answer_of=f"t{i - 1}") if i else Picture("c.png", "input")
-        turns.append(Turn(f"t{i}", f"t{i - 1}" if i else None, f"change number {i} of {{image}}", (picture,), seed=i,
+        turns.append(Turn(f"t{i}", f"t{i - 1}" if i else None, f"change number {i} of {most} in {{image}}", (picture,), seed=i,
                           settings=settings))
         counts.append(asked(talk(turns))[0])
-    assert all(each == {"text": 1, "load": 1, "picture": 1} for each in counts[1:9]), counts
-    for each in counts[9:]:  # the oldest pictures are forgotten: the names of the others count anew
-        assert each["picture"] == 1 and each["text"] <= 9 and each["load"] == 1, counts
+    assert all(each == {"text": 1, "pass": 1, "load": 1, "picture": 1} for each in counts[1:most]), counts
+    assert all(each == {"text": most, "pass": most, "load": 1, "picture": 1} for each in counts[most:]), counts
 
 
 def test_what_is_remembered_is_what_a_new_server_computes(base, asked):

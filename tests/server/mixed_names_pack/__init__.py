@@ -12,9 +12,10 @@ class MixNames:
     def mix(self, clip):
         text = next(module for name, module in sys.modules.items() if name.endswith("ace_model.comfyui.text"))
         _, tokenizer = text.t5_of(clip)
-        features = text.encode(clip, list(text.IDENTIFIERS))
-        for name, other in zip(text.IDENTIFIERS, ORDER, strict=True):
-            text.memory.texts.keep(clip.patcher, tuple(text.tokenize(tokenizer, name)), features[other])
+        mixed = text.indicators(clip)[0][list(ORDER), None]
+        for names in text.name_groups(tokenizer):
+            text.memory.texts.keep(clip.patcher, names, mixed[:len(names)])
+            mixed = mixed[len(names):]
         return (clip,)
 
 
