@@ -130,7 +130,7 @@ def measure(case: Edit, files: Mapping[str, Path], device: torch.device) -> dict
     with peak_memory(device) as memory:
         for number in (0, 1):
             watch = Stopwatch(device)
-            with watch.watching((comfy.model_management, "load_models_gpu", "load"), (text, "encode", "text")):
+            with watch.watching((comfy.model_management, "load_models_gpu", "load"), (text, "encode_with_names", "text")):
                 if number == 0:
                     with watch.stage("load"):
                         models = Models(files, case.weights)
