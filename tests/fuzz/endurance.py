@@ -1,6 +1,7 @@
 """A server that works for long: `python -m tests.fuzz.endurance memory` and `… interrupts`.
 
-memory: 500 different edits in one server, in each of ComfyUI's cache modes; prints its resident memory every 50.
+memory: 500 different edits in one server, in each of ComfyUI's cache modes; prints its resident memory every 50. ComfyUI's own
+history of what it was asked, which it keeps up to 10,000 prompts, is emptied before each look.
 interrupts: 100 runs stopped at random moments, with LoRA changes, unloading and freed memory between; after each the next run
 must be bit for bit what it was in a fresh server.
 """
@@ -45,6 +46,7 @@ def memory(base: Path, edits: int) -> int:
                 turns = (*EDIT.turns[:-1], replace(EDIT.last, instruction=f"{{image}} number {i}"))
                 run(server, replace(EDIT, seed=i, turns=turns))
                 if (i + 1) % 50 == 0:
+                    requests.post(f"{server.url}/history", json={"clear": True}, timeout=60)
                     seen.append(megabytes(server.process.pid))
         print(f"{mode:20s} {' '.join(map(str, seen))} MB", flush=True)
     return 0
