@@ -19,7 +19,7 @@ export function compare(before, turn) {
   const cut = () => (over.style.clipPath = `inset(0 ${100 - Number(slider.value)}% 0 0)`)
   cut()
   const box = dialog(t('Compare with the original'), [
-    h('div.ace-compare', {}, h('img', { src: addressOf(turn.answer), alt: t('Answer') }), over), slider,
+    h('div.ace-compare', {}, h('img', { src: addressOf(turn.answer, turn.answer.key), alt: t('Answer') }), over), slider,
     h('div.ace-sides', {}, h('span', {}, t('Original')), h('span', {}, t('Answer'))),
     h('div.ace-buttons', {}, h('button', { type: 'button', onclick: () => box.close() }, t('Close')))], { light: true })
   slider.focus()
