@@ -39,7 +39,7 @@ def test_the_instruction_editor(app, box):
     page, title = app, "Turn 1" if box else "Unit"
     workflow = page.template(START) if box else page.tab.evaluate(UNIT)
     if not box:  # an app has an output
-        page.tab.evaluate("() => app.graph.add(LiteGraph.createNode('PreviewImage'))")
+        page.tab.evaluate("() => { app.graph.add(LiteGraph.createNode('PreviewImage')) }")
         workflow = page.serialized()
     show(page, workflow, title, "instruction")
     before = page.tab.evaluate(VALUE, title)
