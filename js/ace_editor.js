@@ -13,9 +13,13 @@ async function load() {
   return panel
 }
 
-function openTab() {
-  if (app.extensionManager.sidebarTab?.activeSidebarTabId !== TAB)
-    app.extensionManager.command.execute(`Workspace.ToggleSidebarTab.${TAB}`)
+/** Show a node's conversation; where it is shown, close the panel: App mode has no other button for that. */
+async function toggle(node) {
+  const open = app.extensionManager.sidebarTab?.activeSidebarTabId === TAB
+  const panel = await load()
+  const same = panel.current?.node === node
+  panel.choose(node)
+  if (!open || same) app.extensionManager.command.execute(`Workspace.ToggleSidebarTab.${TAB}`)
 }
 
 /** Whether the workflow has an instruction at all: on pages of others this stays away. */
@@ -58,8 +62,12 @@ app.registerExtension({
     const record = node.widgets.find((widget) => widget.name === 'record')
     record.hidden = true // JSON is for programs
     record.options.hidden = true
-    const button = node.addWidget('button', 'open', null, () => load().then((panel) => panel.choose(node)).then(openTab))
+    const button = node.addWidget('button', 'open', null, () => toggle(node))
     button.label = 'Open conversation'
+    import('./conversation/words.mjs').then(async ({ learn, t }) => {
+      await learn()
+      button.label = t('Open conversation')
+    })
     button.serialize = false
     button.options.serialize = false
   }

@@ -1,6 +1,6 @@
 /** What the next turn will be: pictures with masks, an instruction, settings; and what the model will remember. */
 import { h, iconButton } from './dom.mjs'
-import { addressOf, picturesIn, upload } from './files.mjs'
+import { addressOf, labelOf, picturesIn, upload } from './files.mjs'
 import { InstructionEditor, colorOf } from './instruction.mjs'
 import { paint } from './painter.mjs'
 import { nameOf } from './names.mjs'
@@ -33,7 +33,8 @@ export class Composer {
       placeholder: t('What to do with {image}? Enter sends.')
     })
     this.row = h('div.ace-attached')
-    this.gauge = h('div.ace-meter', { role: 'status' })
+    this.gauge = h('div.ace-meter', { role: 'status',
+      title: t('Pictures that the model will see, earlier turns that it will remember, and how long the instruction is.') })
     this.state = h('p.ace-hint')
     this.wrong = h('p.ace-error', { role: 'alert', hidden: true })
     this.file = h('input', { type: 'file', accept: 'image/*', multiple: true, hidden: true, onchange: () => this.attach([...this.file.files]).then(() => (this.file.value = '')) })
@@ -42,9 +43,7 @@ export class Composer {
     this.negative = h('input', { type: 'text', maxLength: 2000, onkeydown: (event) => event.stopPropagation() })
     this.blank = h('input', { type: 'checkbox' })
     this.seed = h('input', { type: 'number', min: 0, max: SEEDS, placeholder: t('random'), onkeydown: (event) => event.stopPropagation() })
-    this.element = h('div.ace-composer', {
-      ondragover: (event) => event.preventDefault(), ondrop: (event) => this.drop(event), onpaste: (event) => this.paste(event)
-    }, this.state, this.wrong, this.row, this.editor.element, h('div.ace-buttons', {},
+    this.element = h('div.ace-composer', {}, this.state, this.wrong, this.row, this.editor.element, h('div.ace-buttons', {},
       iconButton('image', t('Attach a picture'), () => this.file.click()), this.file, phrasingsMenu((text) => this.editor.fill(text)), h('span.ace-space'),
       h('button.primary', { type: 'button', onclick: () => this.send() }, t('Send'))), this.gauge,
     h('details.ace-settings', {}, h('summary', {}, t('Settings')),
@@ -93,11 +92,11 @@ export class Composer {
       const file = fileOf(record, picture)
       return file && addressOf(file)
     }
-    const own = this.attached.map(({ picture }, number) => ({ back: 0, number, address: shown(picture), label: picture.file ?? t('answer of {0}', picture.answer_of) }))
+    const own = this.attached.map(({ picture }, number) => ({ back: 0, number, address: shown(picture), label: labelOf(record, picture) }))
     if (this.connected) own.push({ back: 0, number: 0, address: null, label: t('the connected picture') })
     const { kept } = remembered(branch(record, this.parent), this.count, Number(this.fields?.max_rounds.value ?? ROUNDS))
     const earlier = kept.toReversed().flatMap((turn, i) => (turn.images ?? []).map((picture, number) =>
-      ({ back: i + 1, number, address: shown(picture), label: turn.instruction })))
+      ({ back: i + 1, number, address: shown(picture), label: t('before “{0}”', turn.instruction) })))
     return [...own, ...earlier]
   }
 
@@ -281,10 +280,15 @@ export class Composer {
     this.gauge.classList.toggle('full', tokens > TOKENS || pictures > MAX_IMAGES)
     const going = kept.length < earlier.length ? earlier.slice(0, earlier.length - kept.length)
       : kept.length === rounds || pictures === MAX_IMAGES ? kept.slice(0, 1) : []
+    const ids = (turns) => new Set(turns.map((turn) => turn.id))
+    const [before, known, leaving] = [earlier, kept, going].map(ids)
     for (const card of this.panel.element.querySelectorAll('.ace-turn')) {
-      const lost = earlier.some((turn) => turn.id === card.dataset.turn) && !kept.some((turn) => turn.id === card.dataset.turn)
+      const { turn } = card.dataset
+      const lost = before.has(turn) && !known.has(turn)
+      const next = !lost && leaving.has(turn)
       card.classList.toggle('forgotten', lost)
-      card.classList.toggle('next', !lost && going.some((turn) => turn.id === card.dataset.turn))
+      card.classList.toggle('next', next)
+      card.title = lost ? t('The model has forgotten this turn.') : next ? t('The model will forget this turn next.') : ''
     }
   }
 }

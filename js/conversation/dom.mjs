@@ -21,17 +21,27 @@ export const iconButton = (icon, label, onclick, more = {}) =>
   h('button.ace-icon', { type: 'button', title: label, 'aria-label': label, onclick, ...more },
     h(`i.pi.pi-${icon}`, { 'aria-hidden': 'true' }))
 
-/** A dialog over the page: closes on Escape, gives the focus back. */
-export function dialog(label, content, onclose = () => {}) {
+/** A dialog over the page: closes on Escape, gives the focus back. light: closes also at a click beside it. */
+export function dialog(label, content, { light = false } = {}) {
   const before = /** @type {HTMLElement | null} */ (document.activeElement)
   const element = h('dialog.ace-dialog', { 'aria-label': label }, content)
   element.addEventListener('close', () => {
     element.remove()
-    onclose()
     before?.focus()
   })
   element.addEventListener('keydown', (event) => event.stopPropagation()) // the canvas has shortcuts for single keys
+  if (light) element.addEventListener('click', (event) => event.target === element && element.close())
   document.body.append(element)
   element.showModal()
   return element
+}
+
+/** Put a text on the clipboard; on pages without https the browser has no other way. */
+export async function copy(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text)
+  const area = h('textarea', { value: text, style: 'position: fixed; opacity: 0' })
+  document.body.append(area)
+  area.select()
+  document.execCommand('copy')
+  area.remove()
 }

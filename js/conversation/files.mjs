@@ -1,5 +1,7 @@
 /** Pictures of ComfyUI's input and output folders. */
 import { api } from '../../../scripts/api.js'
+import { find } from './record.mjs'
+import { t } from './words.mjs'
 
 /** Where the page finds a picture {file, in}. stamp: any text that changes with the file. */
 export function addressOf(picture, stamp = '') {
@@ -8,6 +10,9 @@ export function addressOf(picture, stamp = '') {
   if (stamp) query.set('stamp', stamp)
   return api.apiURL(`/view?${query}`)
 }
+
+/** What a person calls a picture of a turn. */
+export const labelOf = (record, picture) => picture.file ?? t('Answer to: {0}', find(record, picture.answer_of)?.instruction ?? '')
 
 /** Put a picture into the input folder; gives {file, in}. Throws Error with the server's words. */
 export async function upload(blob, name, subfolder = '') {

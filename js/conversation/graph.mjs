@@ -24,10 +24,12 @@ const within = (graph, id) => graph.getLink?.(id) ?? graph.links.get?.(id)
 export function ownerOf(area) {
   for (const node of app.canvas.graph?.nodes ?? [])
     for (const widget of node.widgets ?? []) if (widget.element === area) return { node, name: widget.name }
-  const id = area.closest('[data-node-id]')?.dataset.nodeId
+  const shown = app.canvas.graph === app.rootGraph ? area.closest('[node-id]') : null // App mode has widgets without their nodes
+  const id = area.closest('[data-node-id]')?.dataset.nodeId ?? shown?.getAttribute('node-id')
   const node = id && app.canvas.graph.getNodeById(id)
   const label = area.id && document.querySelector(`label[for="${CSS.escape(area.id)}"]`)?.textContent
-  const widget = node?.widgets?.find((each) => (each.label ?? each.name) === label || each.name === label)
+  const name = label || area.closest('[data-widget-key]')?.dataset.widgetKey.split(':').at(-1) || area.closest('[data-widget-name]')?.dataset.widgetName
+  const widget = node?.widgets?.find((each) => (each.label ?? each.name) === name || each.name === name)
   return widget ? { node, name: widget.name } : null
 }
 

@@ -1,5 +1,5 @@
 /** What the model receives for a turn: the ACE Inspector and a preview beside a conversation node, put there if none are. */
-import { capture, setWidget } from './workflow.mjs'
+import { capture, freePlace, setWidget } from './workflow.mjs'
 
 const INSPECTOR = 'ACEEditorInspector'
 const PREVIEW = 'PreviewImage'
@@ -27,9 +27,10 @@ export function lookAtTurn(preview, turn) {
 const fed = (node, slot, kind) => (node.outputs[slot].links ?? [])
   .map((link) => node.graph.getNodeById(node.graph.getLink(link)?.target_id)).find((other) => other?.comfyClass === kind)
 
-function put(kind, beside) {
+function put(kind, beside, size = null) {
   const node = window.LiteGraph.createNode(kind)
-  node.pos = [beside.pos[0] + beside.size[0] + 60, beside.pos[1]]
+  if (size) node.size = size
+  node.pos = freePlace(beside.graph, [beside.pos[0] + beside.size[0] + 60, beside.pos[1]], node.size)
   beside.graph.add(node)
   return node
 }
@@ -45,8 +46,7 @@ function putInspector(node, slot) {
 }
 
 function putPreview(inspector) {
-  const preview = put(PREVIEW, inspector)
-  preview.size = [640, 480]
+  const preview = put(PREVIEW, inspector, [960, 400]) // cards stand side by side
   inspector.connect(0, preview, 0)
   return preview
 }

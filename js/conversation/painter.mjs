@@ -34,6 +34,7 @@ class Painter {
     this.changed = false
     this.past = []
     this.allowRoom = allowRoom
+    this.hint = h('p.ace-hint')
   }
 
   open() {
@@ -52,13 +53,13 @@ class Painter {
     const act = (label, change) => h('button', { type: 'button', onclick: () => this.apply(change) }, label)
     this.wrong = h('p.ace-error', { role: 'alert' })
     this.ready = h('button.primary', { type: 'button', onclick: () => this.finish() }, t('Done'))
+    this.brushes = [...this.tools, size, act(t('Invert'), () => this.invert()), act(t('Clear'), () => this.clear())]
     this.dialog = dialog(t('Paint a mask'), [
-      h('div.ace-tools', {}, this.tools, h('label', {}, t('Size'), ' ', size),
-        act(t('Invert'), () => this.invert()), act(t('Clear'), () => this.clear()),
+      h('div.ace-tools', {}, this.tools, h('label', {}, t('Size'), ' ', size), this.brushes.slice(3),
         h('button', { type: 'button', onclick: () => this.undo() }, t('Undo'))),
       h('div.ace-board', {}, this.canvas),
       this.wrong,
-      this.allowRoom && h('p.ace-hint', {}, t('Drag a border of the picture outwards to make room for outpainting.')),
+      this.hint,
       h('div.ace-buttons', {},
         h('button', { type: 'button', onclick: () => this.dialog.close() }, t('Cancel')),
         this.ready)
@@ -89,6 +90,10 @@ class Painter {
   draw(cursor = null) {
     const { scale, wide, tall, x, y } = this.frame
     const margin = 16
+    const room = this.room.some(Boolean) // then the room is the mask
+    for (const brush of this.brushes) brush.disabled = room
+    this.hint.textContent = room ? t('The model paints the gray room. Push the border back to paint a mask instead.')
+      : this.allowRoom ? t('Drag a border of the picture outwards to make room for outpainting.') : ''
     if (this.canvas.width !== Math.round(wide + 2 * margin) || this.canvas.height !== Math.round(tall + 2 * margin)) {
       this.canvas.width = Math.round(wide + 2 * margin)
       this.canvas.height = Math.round(tall + 2 * margin)
@@ -106,7 +111,7 @@ class Painter {
     view.strokeStyle = '#4f9cf9'
     view.lineWidth = 2
     view.strokeRect(0, 0, wide, tall)
-    if (cursor) {
+    if (cursor && !room) {
       view.beginPath()
       view.arc(cursor.x * scale + x, cursor.y * scale + y, (this.size / 2) * scale, 0, 2 * Math.PI)
       view.strokeStyle = '#fff'
@@ -145,14 +150,14 @@ class Painter {
 
   move(event) {
     const place = this.at(event)
-    this.canvas.style.cursor = place.border === null ? 'crosshair' : place.border % 2 ? 'ns-resize' : 'ew-resize'
+    this.canvas.style.cursor = place.border === null ? (this.room.some(Boolean) ? 'default' : 'crosshair') : place.border % 2 ? 'ns-resize' : 'ew-resize'
     if (this.border) {
       const { side, x, y, room, scale } = this.border
       const moved = [x - event.clientX, y - event.clientY, event.clientX - x, event.clientY - y][side]
       const whole = (side % 2 ? this.height : this.width) * scale
       this.room[side] = Math.round(20 * Math.min(MOST_ROOM, Math.max(0, room + moved / whole))) / 20
       this.changed = true
-      if (this.room.some(Boolean)) this.clear() // the room is the mask
+      if (this.room.some(Boolean)) this.clear()
     } else if (this.last) this.stroke(place)
     this.draw(place)
   }

@@ -5,17 +5,17 @@
  * told by the server's events.
  */
 import { app } from '../../../scripts/app.js'
-import { h, iconButton, dialog } from './dom.mjs'
-import { addressOf } from './files.mjs'
+import { card, shownBy } from './card.mjs'
 import { Composer } from './composer.mjs'
+import { h, iconButton } from './dom.mjs'
 import { lookAtTurn, previewOf } from './inspect.mjs'
-import { EMPTY, added, branch, fileOf, find, leaf, lookAt, parse, siblings, stirred } from './record.mjs'
+import { EMPTY, added, branch, find, leaf, lookAt, parse, siblings, stirred } from './record.mjs'
 import { Runs } from './runs.mjs'
-import { colorOf } from './instruction.mjs'
-import { pieces } from './names.mjs'
 import { style } from './style.mjs'
 import { learn, t } from './words.mjs'
-import { NODE, capture, conversations, hasPicture, root, setWidget, textOf, workflow, write } from './workflow.mjs'
+import { NODE, conversations, freePlace, hasPicture, roomy, root, textOf, workflow, write } from './workflow.mjs'
+
+const NEAR = 80 // pixels
 
 export class Panel {
   constructor() {
@@ -24,8 +24,14 @@ export class Panel {
     this.cards = new Map() // turn → its card, and what it was drawn from
     this.headDrawn = ''
     this.top = h('div')
-    this.body = h('div.ace-body')
-    this.element = h('section.ace-panel', { 'aria-label': t('ACE conversation'), onkeydown: (event) => this.key(event) })
+    this.atEnd = true // whether the newest turn stays in view when the list grows
+    this.end = 0 // where the list was scrolled to then
+    this.body = h('div.ace-body', { onscroll: () => this.scrolled() })
+    this.grown = new ResizeObserver(() => this.follow())
+    this.grown.observe(this.body)
+    this.element = h('section.ace-panel', { 'aria-label': t('ACE conversation'), onkeydown: (event) => this.key(event),
+      ondragover: (event) => this.composing && event.preventDefault(), ondrop: (event) => this.composing && this.composer.drop(event),
+      onpaste: (event) => this.composing && this.composer.paste(event) })
     style()
     this.runs = new Runs({ draw: () => this.draw(), write: (record, conversation) => this.write(record, conversation) })
     this.ready = learn().then(() => {
@@ -40,6 +46,7 @@ export class Panel {
     if (this.element.parentElement !== parent) parent.replaceChildren(this.element)
     parent.classList.add('ace-tab')
     this.shown = true
+    this.atEnd = true
     this.draw()
     this.watch ??= setInterval(() => this.look(), 500)
   }
@@ -66,12 +73,23 @@ export class Panel {
     return this.current && `${workflow()}/${this.current.id}`
   }
 
+  /**
+   * That as a record, or why it is none: read once for every text, for it may be long.
+   * @returns {{record?: any, error?: string}}
+   */
   get read() {
-    return parse(textOf(this.current?.node))
+    const text = textOf(this.current?.node)
+    if (text !== this.parsed?.text) this.parsed = { text, ...parse(text) }
+    return this.parsed
   }
 
   get record() {
     return this.read.record ?? EMPTY
+  }
+
+  /** Whether there is a conversation that can be gone on with. */
+  get composing() {
+    return Boolean(this.current) && !this.read.error
   }
 
   /** What draws everything anew when it changes. */
@@ -124,7 +142,7 @@ export class Panel {
     const node = window.LiteGraph.createNode(NODE)
     if (!node) return null
     const old = this.current?.node
-    if (old) node.pos = [old.pos[0] + 40, old.pos[1] + (old.size?.[1] ?? 200) + 60]
+    if (old) node.pos = freePlace(graph, [old.pos[0] + 40, old.pos[1] + old.size[1] + 60], roomy(node))
     graph.add(node)
     for (const [slot, input] of (old?.graph === graph ? old.inputs : []).entries()) {
       const link = input.link != null && graph.getLink?.(input.link)
@@ -180,18 +198,32 @@ export class Panel {
     const head = JSON.stringify([conversations().map(({ id, node }) => [id, node.title]), this.current?.id, record.turns.length > 0])
     if (head !== this.headDrawn) this.top.replaceChildren(this.head(record))
     this.headDrawn = head
-    this.composer.element.hidden = !this.current || Boolean(error)
-    const body = this.body
-    const scrolled = body.scrollTop
-    const bottom = scrolled + body.clientHeight > body.scrollHeight - 80
-    if (!this.current || error || this.query) {
+    this.composer.element.hidden = !this.composing
+    if (this.place !== this.placed) this.atEnd = true
+    this.placed = this.place
+    if (!this.composing || this.query || !record.turns.length) {
       this.cards.clear()
-      body.replaceChildren(!this.current ? this.welcome() : error
+      this.body.replaceChildren(!this.current ? this.welcome() : error
         ? h('p.ace-error', { role: 'alert' }, t('This record cannot be shown ({0}). The node keeps it as it is.', error))
+        : !record.turns.length ? h('p.ace-welcome.ace-hint', {}, t('Drop a picture here, or attach one. Then write what to do with it, and press Enter.'))
         : h('ol.ace-turns', {}, this.found(record)))
     } else this.list(record)
     if (!error) this.composer.draw(record)
-    body.scrollTop = bottom ? body.scrollHeight : scrolled
+    this.follow()
+  }
+
+  /** Keep the newest turn in view, if it was: pictures that load make the list longer. */
+  follow() {
+    if (!this.atEnd) return
+    this.body.scrollTop = this.body.scrollHeight
+    this.end = this.body.scrollTop
+  }
+
+  /** By a person, who leaves the end only upwards; or by `follow`, and the list has grown since. */
+  scrolled() {
+    const { scrollTop, clientHeight, scrollHeight } = this.body
+    if (scrollTop + clientHeight > scrollHeight - NEAR) this.atEnd = true
+    else if (scrollTop < this.end - NEAR) this.atEnd = false
   }
 
   /** The branch's cards; those that did not change are kept. */
@@ -200,27 +232,22 @@ export class Panel {
     if (list.parentElement !== this.body || !this.cards.size) {
       list.replaceChildren()
       this.body.replaceChildren(list)
+      this.grown.observe(list)
     }
     const turns = branch(record)
-    const wanted = turns.map((turn) => {
+    const { id, node } = this.current
+    const wanted = turns.map((turn, i) => {
       const all = siblings(record, turn)
-      const files = [...(turn.images ?? []), ...turns.flatMap((each) => each.images ?? [])].map((picture) => fileOf(record, picture))
-      const seen = JSON.stringify([this.current.id, turn, this.runs.of(this.current.id, turn), all.indexOf(turn), all.length, files, this.runs.makerOf(this.current.id), hasPicture(this.current.node)])
+      const seen = JSON.stringify([id, turn, this.runs.of(id, turn), all.indexOf(turn), all.length, shownBy(record, turns, i), this.runs.makerOf(id), hasPicture(node)])
       const known = this.cards.get(turn.id)
-      const card = known?.seen === seen ? known.card : this.card(record, turn)
-      this.cards.set(turn.id, { seen, card })
-      return card
+      const drawn = known?.seen === seen ? known.card : card(this, record, turns, i)
+      this.cards.set(turn.id, { seen, card: drawn })
+      return drawn
     })
     const focused = /** @type {HTMLElement} */ (document.activeElement?.closest('.ace-turn'))
     for (const [i, card] of wanted.entries()) if (list.children[i] !== card) list.insertBefore(card, list.children[i] ?? null)
     while (list.children.length > wanted.length) list.lastChild.remove()
     if (focused && !focused.isConnected) wanted.find((card) => card.dataset.turn === focused.dataset.turn)?.focus()
-    for (const image of list.querySelectorAll('img:not([data-waits])')) {
-      /** @type {HTMLElement} */ (image).dataset.waits = ''
-      image.addEventListener('load', () => { // pictures that load make the list longer
-        if (this.body.scrollTop + this.body.clientHeight > this.body.scrollHeight - 400) this.body.scrollTop = this.body.scrollHeight
-      })
-    }
   }
 
   welcome() {
@@ -248,77 +275,7 @@ export class Panel {
       record.turns.length > 0 && iconButton('eye', t('What the model sees'), () => this.inspect()),
       iconButton('plus', t('New conversation'), () => this.add() && this.draw()),
       iconButton('upload', t('Import a record'), () => this.importRecord()),
-      record.turns.length > 0 && iconButton('download', t('Export the record'), () => this.exportRecord(record)))
-  }
-
-  /** One turn of the branch. */
-  card(record, turn) {
-    const state = this.runs.of(this.current.id, turn)
-    const maker = this.runs.makerOf(this.current.id)
-    const all = siblings(record, turn)
-    const at = all.indexOf(turn)
-    const other = turn.answer && maker && !turn.answer.key.endsWith(`-${maker}`)
-    return h(`li.ace-turn.${state.state}`, { tabIndex: 0, dataset: { turn: turn.id }, 'aria-label': turn.instruction || t('a turn') },
-      h('div.ace-asked', {},
-        all.length > 1 && h('div.ace-siblings', {},
-          iconButton('chevron-left', t('Branch before'), () => this.sibling(turn, -1), { disabled: at === 0 }),
-          h('span', {}, t('{0} of {1}', at + 1, all.length)),
-          iconButton('chevron-right', t('Branch after'), () => this.sibling(turn, 1), { disabled: at === all.length - 1 })),
-        h('div.ace-words', {}, this.words(record, turn)),
-        turn.images?.length > 0 && h('div.ace-pictures', {}, turn.images.map((picture, i) => this.thumbnail(record, turn, picture, i)))),
-      h('div.ace-answer', {}, this.answer(turn, state)),
-      other && h('p.ace-hint', {}, t('Made by another model.')),
-      h('footer', {}, h('span.ace-hint', {}, t('seed {0}', turn.seed ?? 0), turn.meta?.made ? ` · ${new Date(turn.meta.made).toLocaleTimeString()}` : ''),
-        h('span.ace-space'),
-        turn.answer && this.buttons(record, turn),
-        iconButton('refresh', t('Another seed'), () => this.composer.again(turn), { disabled: state.state === 'running' }),
-        iconButton('pencil', t('Edit and send again'), () => this.composer.edit(turn)),
-        iconButton('copy', t('Copy the instruction'), () => navigator.clipboard?.writeText(turn.instruction))))
-  }
-
-  buttons(record, turn) {
-    const before = fileOf(record, turn.images?.[turn.settings?.target_image ?? 0])
-    return [
-      iconButton('reply', t('Go on from here'), () => this.composer.goOn(turn)),
-      before && iconButton('arrows-h', t('Compare with the original'), () => this.compare(before, turn.answer)),
-      iconButton('send', t('Send to Load Image'), () => this.toLoadImage(turn.answer))
-    ]
-  }
-
-  /** The instruction with its names as chips: as text, never as markup. */
-  words(record, turn) {
-    const count = turn.images?.length || Number(!turn.parent && hasPicture(this.current.node))
-    return pieces(turn.instruction, (back, number) => back > 0 || number < count).map((piece) => {
-      if (piece.kind === 'words') return piece.text
-      const named = piece.back ? branch(record, turn.id).at(-1 - piece.back) : turn
-      const file = fileOf(record, named?.images?.[piece.number])
-      return h(`span.ace-chip.${piece.kind}`, { style: `--chip: ${piece.kind === 'name' ? colorOf(piece.number) : 'var(--ace-wrong)'}` },
-        file && h('img', { src: addressOf(file), alt: '' }), piece.text.slice(1, -1))
-    })
-  }
-
-  thumbnail(record, turn, picture, number) {
-    const file = fileOf(record, picture)
-    const mask = fileOf(record, turn.masks?.[number])
-    return h('button.ace-thumbnail', { type: 'button', title: picture.file ?? t('answer of {0}', picture.answer_of),
-      onclick: () => file && this.full(file), style: `--chip: ${colorOf(number)}` },
-    file ? h('img', { src: addressOf(file), alt: picture.file ?? t('an earlier answer'), loading: 'lazy', onerror: gone }) : '…',
-    mask && h('img.ace-mask', { src: addressOf(mask), alt: t('its mask') }))
-  }
-
-  answer(turn, state) {
-    if (state.state === 'failed')
-      return [h('p.ace-error', { role: 'alert' }, state.error), h('button', { type: 'button', onclick: () => this.runAgain() }, t('Try again'))]
-    if (state.state === 'waiting' || state.state === 'running')
-      return [state.preview && h('img.ace-preview', { src: state.preview, alt: t('Preview') }),
-        h('p', { role: 'status' }, state.state === 'waiting' ? t('waiting') : t('step {0} of {1}', state.step ?? 0, state.steps ?? '?')),
-        h('progress', { max: state.steps ?? 1, value: state.step ?? 0, 'aria-label': t('Progress') }),
-        h('button', { type: 'button', onclick: () => this.runs.stop(this.current.id, this.record) }, t('Stop'))]
-    if (!turn.answer) return h('button', { type: 'button', onclick: () => this.runAgain() }, t('Run'))
-    return h('button.ace-picture', { type: 'button', onclick: () => this.full(turn.answer), title: t('Full size') },
-      h('img', { src: addressOf(turn.answer, turn.answer.key), alt: t('Answer to: {0}', turn.instruction), draggable: true,
-        onerror: (event) => event.target.closest('button').replaceWith(h('span.ace-gone', {}, t('The file is gone. Run makes it again.')),
-          h('button', { type: 'button', onclick: () => this.runAgain(turn) }, t('Run'))) }))
+      record.turns.length > 0 && iconButton('download', t('Export the record'), () => this.exportRecord()))
   }
 
   found(record) {
@@ -334,39 +291,8 @@ export class Panel {
       : h('li', {}, t('Nothing found.'))
   }
 
-  full(picture) {
-    const box = dialog(t('Full size'), h('img.ace-full', { src: addressOf(picture), alt: picture.file, onclick: () => box.close() }))
-  }
-
-  compare(before, after) {
-    const top = h('img', { src: addressOf(after), alt: t('Answer') })
-    const slider = h('input', { type: 'range', min: 0, max: 100, value: 50, 'aria-label': t('Original to answer'),
-      oninput: () => (top.style.clipPath = `inset(0 0 0 ${slider.value}%)`) })
-    top.style.clipPath = 'inset(0 0 0 50%)'
-    const box = dialog(t('Compare with the original'), [
-      h('div.ace-compare', {}, h('img', { src: addressOf(before), alt: t('Original') }), top), slider,
-      h('div.ace-buttons', {}, h('button', { type: 'button', onclick: () => box.close() }, t('Close')))])
-    slider.focus()
-  }
-
-  /** Into the selected Load Image, else into a new one. */
-  toLoadImage(answer) {
-    const graph = root()
-    const selected = Object.values(app.canvas.selected_nodes ?? {}).find((node) => node.comfyClass === 'LoadImage')
-    const node = selected ?? window.LiteGraph.createNode('LoadImage')
-    if (!selected) {
-      node.pos = [...(app.canvas.visible_area ?? [0, 0])].slice(0, 2).map((x) => x + 80)
-      graph.add(node)
-    }
-    const { values } = node.widgets.find((each) => each.name === 'image').options ?? {}
-    const value = `${answer.file} [${answer.in}]`
-    if (values && !values.includes(value)) values.push(value)
-    setWidget(node, 'image', value)
-    capture()
-  }
-
-  exportRecord(record) {
-    const blob = new Blob([JSON.stringify(record, null, 1)], { type: 'application/json' })
+  exportRecord() {
+    const blob = new Blob([JSON.stringify(this.record, null, 1)], { type: 'application/json' })
     const link = h('a', { href: URL.createObjectURL(blob), download: 'conversation.json' })
     link.click()
     URL.revokeObjectURL(link.href)
@@ -381,8 +307,4 @@ export class Panel {
     } })
     input.click()
   }
-}
-
-function gone(event) {
-  event.target.replaceWith(h('span.ace-gone', {}, t('The file is gone.')))
 }

@@ -1,6 +1,8 @@
 /** The open workflow: its conversation nodes, and their records. */
 import { app } from '../../../scripts/app.js'
+import { addressOf, upload } from './files.mjs'
 import { parse } from './record.mjs'
+import { t } from './words.mjs'
 
 export const NODE = 'ACEEditorConversation'
 
@@ -56,3 +58,40 @@ export function setWidget(node, name, value) {
 
 /** Whether a picture is connected to a conversation: a first turn without pictures calls it {image}. */
 export const hasPicture = (node) => node?.inputs?.some((input) => input.name === 'image' && input.link != null) ?? false
+
+/** Where a new node of a size covers no other: at a place, or below what stands there. */
+export function freePlace(graph, [x, y], [width, height]) {
+  const covers = ({ pos, size }) => pos[0] < x + width && x < pos[0] + size[0] && pos[1] - TITLE < y + height && y - TITLE < pos[1] + size[1]
+  for (let node = graph.nodes.find(covers); node; node = graph.nodes.find(covers)) y = node.pos[1] + node.size[1] + 2 * TITLE
+  return [x, y]
+}
+
+const TITLE = 30 // pixels above a node's pos
+const PREVIEW = 300 // pixels by which a node grows when it shows a picture
+
+export const roomy = (node) => [node.size[0], node.size[1] + PREVIEW]
+
+/** An answer into the selected Load Image, else into a new one where one sees it: right of `edge`, in pixels of the page. */
+export async function toLoadImage(answer, edge) {
+  const { toast } = app.extensionManager
+  try {
+    const file = await fetch(addressOf(answer))
+    if (!file.ok) throw new Error(t('The file is gone.'))
+    const { file: name } = await upload(await file.blob(), answer.file.split('/').pop()) // Load Image lists the input folder
+    const selected = Object.values(app.canvas.selected_nodes ?? {}).find((node) => node.comfyClass === 'LoadImage')
+    const node = selected ?? window.LiteGraph.createNode('LoadImage')
+    if (!selected) {
+      const { scale, offset } = app.canvas.ds
+      const { left } = app.canvas.canvas.getBoundingClientRect()
+      node.pos = freePlace(app.canvas.graph, [(Math.max(edge, left) - left + 40) / scale - offset[0], 120 / scale - offset[1]], roomy(node))
+      app.canvas.graph.add(node)
+    }
+    const { values } = node.widgets.find((each) => each.name === 'image').options ?? {}
+    if (Array.isArray(values) && !values.includes(name)) values.push(name)
+    setWidget(node, 'image', name)
+    capture()
+    toast.add({ severity: 'success', summary: t('The answer is in Load Image.'), life: 3000 })
+  } catch (error) {
+    toast.add({ severity: 'error', summary: t('Send to Load Image'), detail: error.message, life: 8000 })
+  }
+}

@@ -134,3 +134,13 @@ def test_rules_are_the_same_as_in_python(node):
         else:
             assert told["marked"] == 0, text
     assert [name["text"] for name in found["texts"][1]["names"]] == ["{image12}", "{previous.image}", "{previous3.image2}"]
+
+
+def test_chinese_has_every_text():
+    used = set()
+    for path in (ROOT / "js/ace_editor.js", *(ROOT / "js/conversation").glob("*.mjs")):
+        used |= set(re.findall(r"\bt\('([^']*)'", path.read_text(encoding="utf-8")))
+    labels = re.findall(r"\[\d+, [^\]]*'([^']+)'\]", (ROOT / "js/conversation/composer.mjs").read_text(encoding="utf-8"))
+    known = json.loads((ROOT / "locales/zh/main.json").read_text(encoding="utf-8"))["aceEditor"]
+    assert used | set(labels) == set(known) and all(
+        sorted(re.findall(r"\{\w+\}", text)) == sorted(re.findall(r"\{\w+\}", known[text])) for text in known)

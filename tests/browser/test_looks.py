@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.browser.test_conversation import fresh
+from tests.browser.panel import fresh
 from tests.browser.test_instruction_editor import START, VALUE, click
 from tools.gallery.graph import ROOT
 

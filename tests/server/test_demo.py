@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from demo.page import run
 from demo.requests import InputFiles, Sampling, to_tensor
-from demo.score import CONTROLS, REPORT, cases
+from demo.score import CONTROLS, HIDDEN, REPORT, Answerer, cases, parser, run_hiding
 from demo.world.judge import judge
 from demo.world.scenes import PHOTO_SIZE, Picture, random_scene
 from demo.world.tasks import MULTI_TURN, TASKS, Sample, Turn
@@ -108,6 +108,12 @@ def test_pictures_that_change_places_with_their_names_change_nothing(server, fil
              if (other := CONTROLS["pictures and names swapped"].ask(sample))][:NAMED]
     found = ask(server, files, [other for other, _ in pairs], [other.turns for other, _ in pairs])
     assert len(found) == NAMED and abs(share(found) - share(pairs)) <= 0.2
+
+
+def test_hiding_the_named_picture_changes_more_than_hiding_the_other():
+    answerer = Answerer(parser().parse_args(["--steps", str(SAMPLING.steps), "--device", "cpu"]))
+    found = run_hiding(answerer, {task: [(sample, None) for sample in cases(SEED, task, CASES)] for task in TASKS})
+    assert found["cases"] == HIDDEN and found["share"] >= 0.9
 
 
 @pytest.mark.parametrize(("text", "named"), [
