@@ -59,7 +59,12 @@ export function setWidget(node, name, value) {
 /** Whether a picture is connected to a conversation: a first turn without pictures calls it {image}. */
 export const hasPicture = (node) => node?.inputs?.some((input) => input.name === 'image' && input.link != null) ?? false
 
-/** Where a new node of a size covers no other: at a place, or below what stands there. */
+/**
+ * Where a new node of a size covers no other: at a place, or below what stands there.
+ * @param {any} graph
+ * @param {number[]} place
+ * @param {number[]} size
+ */
 export function freePlace(graph, [x, y], [width, height]) {
   const covers = ({ pos, size }) => pos[0] < x + width && x < pos[0] + size[0] && pos[1] - TITLE < y + height && y - TITLE < pos[1] + size[1]
   for (let node = graph.nodes.find(covers); node; node = graph.nodes.find(covers)) y = node.pos[1] + node.size[1] + 2 * TITLE

@@ -134,7 +134,7 @@ def test_what_failed_or_got_lost_runs_again(page, server):
 
 def test_one_conversation_stops_and_another_runs_on(page):
     """Two nodes, one run each: stopping the one that waits leaves the one that runs alone."""
-    turns = [{"id": "a", "instruction": "one", "settings": {"width": 64, "height": 64, "steps": 300}}]
+    turns = [{"id": "a", "instruction": "one", "settings": {"width": 64, "height": 64, "steps": 1000}}]
     panel = fresh(page, turns)
     panel.get_by_text("Run", exact=True).click()
     panel.get_by_text(re.compile("step [1-9]")).wait_for(timeout=60000)
@@ -214,7 +214,7 @@ def two_workflows_of_one_template(page):
     panel = open_panel(page)
     page.tab.wait_for_timeout(600)
     page.tab.evaluate("() => { document.querySelector('.ace-settings').open = true }")
-    for label, value in (("Width", "64"), ("Height", "64"), ("Steps", "200")):
+    for label, value in (("Width", "64"), ("Height", "64"), ("Steps", "800")):
         panel.get_by_label(label).fill(value)
     box.click()
     page.tab.keyboard.type("a cat")
