@@ -118,13 +118,17 @@ class Network:
 
     def prepare(self, texts: list[list[str]], names: Tensor | None = None) -> Prepared:
         """Per frame a list of B texts → projected texts, names and valid masks for `eps`."""
+        return self.project([[self.features(text) for text in frame] for frame in texts], names)
+
+    def project(self, features: Sequence[Sequence[Tensor]], names: Tensor | None = None) -> Prepared:
+        """As `prepare`, of features (L, text width)."""
         where = {"device": self.device, "dtype": self.dtype}
-        padded = [padded_text([self.features(text) for text in frame]) for frame in texts]
-        indicators = self.names.to(**where).expand(len(texts[0]), -1, -1)
+        padded = [padded_text(frame) for frame in features]
+        indicators = self.names.to(**where).expand(len(features[0]), -1, -1)
         if names is not None:
             indicators = indicators[0][torch.cat([names[1:], names[:1]]).T]  # project_text takes the target's last
         projected, named = self.dit.project_text([x.to(**where) for x, _ in padded], indicators)
-        return projected, named, [None if valid.all() else valid.to(self.device) for _, valid in padded]
+        return projected, named, [v if v is None else v.to(self.device) for _, v in padded]
 
     def eps(self, noisy: Tensor, timestep: Tensor, batch: Batch, prepared: Prepared, reuse: ContextReuse | None = None
             ) -> Tensor:
@@ -133,10 +137,12 @@ class Network:
         return predict(self.dit, noisy.to(self.dtype), timestep, typed, prepared, reuse)
 
 
-def padded_text(features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """B times (L, width) → (B, longest, width) with zeros behind the end, and (B, longest) bool: where there are words."""
-    lengths = torch.tensor([len(each) for each in features])
-    return nn.utils.rnn.pad_sequence(list(features), batch_first=True), torch.arange(int(lengths.max())) < lengths[:, None]
+def padded_text(features: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+    """B times (L, width) → (B, longest, width) with zeros behind the end, and (B, longest) bool: where there are words; None if
+    all are equally long."""
+    lengths = [len(each) for each in features]
+    valid = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None] if min(lengths) < max(lengths) else None
+    return nn.utils.rnn.pad_sequence(list(features), batch_first=True), valid
 
 
 class Frozen(torch.autograd.Function):
