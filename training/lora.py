@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from safetensors import safe_open
@@ -45,14 +47,30 @@ def add(dit: DiT, rank: int = 16, alpha: float = 16, targets: str | Sequence[str
             raise LoRAError(f"lora.targets names {target!r}, but no linear layer of this model is called so: its layers are "
                             f"{kinds(linear)}.")
         chosen |= found
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=sorted(chosen)), dit, NAME)
-    trained = {}
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=sorted(chosen))
+    inject_adapter_in_model(config, dit, NAME, low_cpu_mem_usage=True)  # without numbers: peft would give them the base's type
+    trained, generator = {}, torch.Generator().manual_seed(seed)
     for path, layer in layers(dit).items():
-        for part, name in ((layer.lora_A[NAME], "lora_A"), (layer.lora_B[NAME], "lora_B")):
-            trained[f"{PREFIX}{path}.{name}.weight"] = part.to(torch.float32).weight.requires_grad_(True)
+        device = layer.get_base_layer().weight.device
+        layer.cast_input_dtype_enabled = False
+        for name, parts in (("lora_A", layer.lora_A), ("lora_B", layer.lora_B)):
+            values = torch.zeros(parts[NAME].weight.shape)
+            if name == "lora_A":
+                nn.init.kaiming_uniform_(values, math.sqrt(5), generator=generator)  # as every linear layer begins
+            parts[NAME] = Half(nn.Parameter(values.to(device)))
+            trained[f"{PREFIX}{path}.{name}.weight"] = parts[NAME].weight
     return trained
+
+
+class Half(nn.Module):
+    """One of the two matrices of a LoRA: kept in float32, which small steps need, and used in the type of what comes in."""
+
+    def __init__(self, weight: nn.Parameter):
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.to(x.dtype))
 
 
 def kinds(names: Sequence[str]) -> str:
