@@ -72,8 +72,8 @@ class Prediction:
 
 def predict(config: ACEConfig, settings: Settings, sides: Sides, words: list[int], device: torch.device | str = "cpu"
             ) -> Prediction:
-    """For batches of settings.train.batch samples with these frames. words: tokens of each frame's text · device: where it runs,
-    which must be there. Blocks are alike, so two shallow networks tell about a deep one."""
+    """For batches of settings.train.batch samples with these frames. words: tokens of each frame's text · device: where it
+    runs, which must be there. Blocks are alike, so two shallow networks tell about a deep one."""
     dit, trained = network_of(config, settings)
     weights = sum(tensor.nbytes for tensor in (*dit.parameters(), *dit.buffers())) - (
         size := sum(tensor.nbytes for tensor in trained.values()))
@@ -90,7 +90,8 @@ def predict(config: ACEConfig, settings: Settings, sides: Sides, words: list[int
 
 def network_of(config: ACEConfig, settings: Settings) -> tuple[TrainedDiT, dict[str, nn.Parameter]]:
     """The network and what is trained of it, on the device "meta"."""
-    dit = frozen(DiT(config, device="meta").state_dict(), config, settings.model.base, settings.model.checkpointing, "meta")
+    empty = DiT(config, device="meta").state_dict()
+    dit = frozen(empty, config, settings.model.base, settings.model.checkpointing, "meta")
     return dit, lora.add(dit, settings.lora.rank, settings.lora.alpha, settings.lora.targets)
 
 

@@ -45,9 +45,9 @@ class Data:
 class Model:
     """Files: names in ComfyUI's models folders, or paths. base: how the frozen weights are stored."""
 
-    diffusion: str
-    text_encoder: str
-    vae: str
+    diffusion: str = field(metadata={"file": True})
+    text_encoder: str = field(metadata={"file": True})
+    vae: str = field(metadata={"file": True})
     base: str = one_of("float32", "bf16", "fp8", default="bf16")
     checkpointing: bool = True
 
@@ -225,7 +225,8 @@ class Reader:
                                     f"{f': did you mean {near[0]}?' if near else '.'}")
         if spec.name == "targets":
             self.pattern(value, place)
-        return self.path.absolute().parent / Path(value).expanduser() if hint is Path else value
+        own = self.path.absolute().parent / Path(value).expanduser()
+        return own if hint is Path else str(own) if "file" in spec.metadata and own.is_file() else value
 
     def number(self, spec, hint: type, value: Any, place: tuple) -> int | float:
         if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
