@@ -1,5 +1,6 @@
 """How much memory a run will take, from one step of its own network with tensors that have no contents."""
 
+import contextlib
 import weakref
 from dataclasses import dataclass, replace
 
@@ -78,14 +79,21 @@ def predict(config: ACEConfig, settings: Settings, sides: Sides, words: list[int
     weights = sum(tensor.nbytes for tensor in (*dit.parameters(), *dit.buffers())) - (
         size := sum(tensor.nbytes for tensor in trained.values()))
     few, more = 2, 4
-    layers = [len(network_of(replace(config, depth=depth), settings)[1]) for depth in (few, more)] if config.depth > more else []
-    if layers and len(trained) == layers[0] + (layers[1] - layers[0]) * (config.depth - few) // (more - few):
+    if config.depth > more and len(trained) == per_block(config, settings) * config.depth:
         low, high = (peak(replace(config, depth=depth), settings, sides, words, device) for depth in (few, more))
         step = low + (high - low) * (config.depth - few) // (more - few)
     else:
         step = peak(config, settings, sides, words, device)
     states = {"adamw": 2.0, "adamw8bit": 0.5}[settings.optimizer.kind]  # two numbers for each, of four bytes or of one
     return Prediction(weights, size, int(states * size), size if settings.train.ema else 0, step)
+
+
+def per_block(config: ACEConfig, settings: Settings) -> int:
+    """How many tensors are trained in the first block; 0 if none, or if the last block has others."""
+    with contextlib.suppress(lora.LoRAError):
+        one, two = (network_of(replace(config, depth=depth), settings)[1] for depth in (1, 2))
+        return len(one) if len(two) == 2 * len(one) else 0
+    return 0
 
 
 def network_of(config: ACEConfig, settings: Settings) -> tuple[TrainedDiT, dict[str, nn.Parameter]]:

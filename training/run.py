@@ -52,8 +52,8 @@ class Run:
             "diffusion": loader.diffusion_model_path, "text_encoder": loader.text_encoder_path, "vae": loader.vae_path}.items()}
         self.weights, self.config = checkpoint.read(self.files["diffusion"])
         if strange := self.weights.keys() - DiT(self.config, device="meta").state_dict().keys():
-            raise RunError(f"{Path(self.files['diffusion']).name} is quantized ({min(strange)}): train on the full file, and set "
-                           "model.base to fp8 to keep it small.")
+            raise RunError(f"{Path(self.files['diffusion']).name} is quantized ({min(strange)}): train on the full file, and "
+                           "set model.base to fp8 to keep it small.")
         own = defaults_of(Path(self.files["diffusion"]))
         self.defaults = replace(own, token_budget=settings.train.token_budget or own.token_budget)
         self.say(f"{Path(self.files['diffusion']).name}: width {self.config.hidden_size}, {self.config.depth} blocks")
