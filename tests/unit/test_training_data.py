@@ -1,8 +1,10 @@
 """Data sets: each layout gives the records that a person would write by hand; all that is wrong is found before training."""
 
 import json
+import re
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -157,6 +159,37 @@ def test_written_and_read_again(tmp_path):
     for old, new in zip(found, again, strict=True):
         assert [new.path(p).read_bytes() for p in new.pictures()] == [old.path(p).read_bytes() for p in old.pictures()]
         assert new.turn.settings == old.turn.settings and new.turn.meta == old.turn.meta and new.record.at == old.record.at
+
+
+def test_the_pages_own_examples(tmp_path):
+    """docs/training.md: its trees of files and its lists."""
+    page = (Path(__file__).parents[2] / "docs/training.md").read_text(encoding="utf-8").split("## Data\n")[1].split("\n## ")[0]
+    layouts = [re.findall(r"```(\w*)\n(.*?)```", part, re.DOTALL) for part in re.split(r"^### ", page, flags=re.MULTILINE)]
+    layouts = [blocks for blocks in layouts if blocks and blocks[0][1].startswith("my set/")]
+    found = []
+    for i, blocks in enumerate(layouts):
+        folder, inner = tmp_path / f"{i}", ""
+        folder.mkdir()
+        for line in blocks[0][1].splitlines()[1:]:
+            names = re.sub(r"  +(the|what|\").*", "", line.translate({ord(c): " " for c in "├└│─"})).split()
+            inner = inner if line.startswith((" ", "│")) else ""
+            for name in names:
+                if name.endswith(".txt"):
+                    (folder / inner / name).write_text(re.search('"(.*)"', blocks[0][1])[1])
+                elif name.endswith((".png", ".jpg")):
+                    draw(folder / inner / name)
+                inner = name if name.endswith("/") else inner
+        for kind, text in blocks[1:]:
+            if kind in ("json", "csv"):
+                (folder / re.search(r"\w+\.(jsonl|csv)", blocks[0][1])[0]).write_text(
+                    " ".join(text.split("\n")) if "turns" in text else text)
+                for name in re.findall(r"[\w/]+\.png", text):
+                    draw(folder / name)
+        found.append([told(each) for each in data.read(folder)])
+    assert [len(each) for each in found] == [2, 1, 2, 3, 2]
+    assert found[1] == [("make it night", ["control/street.png"], "target/street.png")]
+    assert found[3][1] == ("put {image1} into {image}", ["images/room.png", "images/sofa.png"], "images/both.png")
+    assert found[4][1] == ("add a moon to {image}", ["night.png"], "moon.png")
 
 
 # ---- pictures
