@@ -190,10 +190,9 @@ class Reader:
         return kind(**out)
 
     def unknown(self, key: str, known: list[str], place: tuple) -> str:
-        near = difflib.get_close_matches(key, known, 1)
         elsewhere = [f"{section.name}.{each.name}" for section in fields(Settings)
                      if is_dataclass(hint := typing.get_type_hints(Settings)[section.name]) for each in fields(hint)]
-        near = near or [each for each in elsewhere if each.split(".")[1] == key]
+        near = [each for each in elsewhere if each.split(".")[1] == key] or difflib.get_close_matches(key, known, 1)
         near = near or difflib.get_close_matches(key, [each.split(".")[1] for each in elsewhere], 1)
         meant = f": did you mean {near[0]}?" if near else "."
         return f"{'.'.join((*place, key))} is no setting{meant} Here are {', '.join(known)}."
