@@ -1,6 +1,6 @@
 """Test, try and measure the pack in an environment of its own: `python dev.py --help`.
 
-Standard library only, and so are the two files of tools/ that it imports. Everything it makes lies in `.dev/`; delete
+Standard library only, and so are the files of tools/ that it imports. Everything it makes lies in `.dev/`; delete
 that folder to start afresh.
 """
 
@@ -33,7 +33,6 @@ import subprocess
 import tarfile
 import threading
 import time
-import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -41,7 +40,9 @@ from subprocess import Popen
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # PYTHONSAFEPATH leaves it out
 from tools.disk import refusal, require_writable
+from tools.extras import overlay_is, pinned
 from tools.processes import lock, run, side_by_side
+from tools.results import summary
 
 ROOT = Path(__file__).resolve().parent
 DEV = ROOT / ".dev"
@@ -84,6 +85,21 @@ def prepare(comfyui: Path, testing: bool = False, bench: bool = False) -> tuple[
     say(f"ComfyUI {comfyui_version(comfyui)} at {comfyui}")
     comfy_cli = PYTHON.with_name("comfy" + PYTHON.suffix)
     return str(PYTHON), environment(COMFYUI_PATH=str(comfyui), COMFY_CLI=str(comfy_cli))
+
+
+def overlay(room: str) -> Path:
+    """The folder with a room's extras, filled if need be. The environment stays as it is: nothing there is replaced."""
+    folder, wanted = DEV / f"extras-{room}", [INTERPRETER, *pinned(ROOT / "pyproject.toml", room)]
+    if not overlay_is(folder, wanted):
+        with lock(DEV / "lock", Stop("Another dev.py is building; run this again when it has finished.")), \
+                progress(f"Packages of {room}/"):
+            remove(folder)
+            new = DEV / f"tmp-extras-{room}"
+            remove(new)
+            pip("install", "--no-deps", "--target", str(new), *wanted[1:])
+            (new / STAMP.name).write_text("\n".join(wanted), encoding="utf-8")
+            new.rename(folder)
+    return folder
 
 
 def chosen_comfyui(option: str | None) -> Path:
@@ -264,6 +280,7 @@ def environment(**extra: str) -> dict[str, str]:
 
 def run_logged(command: list[str], lines: list[str]) -> int:
     """Run into the log and `lines`, in a process group of its own so that Ctrl-C ends all of it."""
+    aside = "--target" in command  # pip fills another folder
     scratch = DEV / "tmp"  # pip unpacks gigabytes, and the system's own folder for that is often small
     scratch.mkdir(exist_ok=True)
     env = environment(TMPDIR=str(scratch), TEMP=str(scratch), TMP=str(scratch))
@@ -275,36 +292,24 @@ def run_logged(command: list[str], lines: list[str]) -> int:
                 log.write(line)
                 lines.append(line.rstrip())
                 latest["line"] = line.strip()
-                if line.startswith(INSTALLING):
+                if line.startswith(INSTALLING) and not aside:
                     STAMP.unlink(missing_ok=True)
         return process.wait()
     except BaseException:
         with contextlib.suppress(OSError):
             os.killpg(process.pid, signal.SIGTERM) if os.name != "nt" else process.terminate()
         process.wait()
-        if INSTALLING in process.stdout.read():  # it had begun, and nobody has read so
+        if INSTALLING in process.stdout.read() and not aside:  # it had begun, and nobody has read so
             STAMP.unlink(missing_ok=True)
         raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def summary(name: str, code: int, seconds: float, report: Path) -> tuple[str, Counter]:
-    """A line about a run of pytest and its counts, read from its JUnit report."""
-    counts = Counter(passed=0, failed=0, skipped=0)
-    if report.is_file():
-        for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 - written by pytest just now
-            tags = {child.tag for child in case}
-            counts["failed" if tags & {"failure", "error"} else "skipped" if "skipped" in tags else "passed"] += 1
-    if code not in (0, 1, 5) and not counts["failed"]:
-        return f"{name:<8} did not finish (pytest's exit code {code})", counts + Counter(failed=1)
-    said = ", ".join(f"{number} {word}" for word, number in counts.items() if number) or "no tests"
-    return f"{name:<8} {said} in {seconds:.1f} s", counts
-
-
 def test(comfyui: Path, args: list[str]) -> int:
     """ruff and every group, or pytest once with `args`. --full takes those marked so as well."""
     python, env = prepare(comfyui, testing=True)
+    env["PYTHONPATH"] = str(overlay("train"))
     every = ["-m", ""] if "--full" in args else []
     args = [arg for arg in args if arg != "--full"]
     reports = {name: DEV / f"report-{name}.xml" for name in (["tests"] if args else TEST_GROUPS)}
@@ -333,9 +338,16 @@ def test(comfyui: Path, args: list[str]) -> int:
     return 1 if total["failed"] or not total["passed"] else 0
 
 
-def program(name: str, first: list[str], comfyui: Path, args: list[str], bench: bool = False) -> int:
+def train(comfyui: Path, args: list[str]) -> int:
+    """The training room's program runs in the repository, so a settings file gets its whole path."""
+    whole = [arg if arg.startswith("-") else os.path.abspath(arg) for arg in args]
+    return program("training", [], comfyui, whole, extras="train")
+
+
+def program(name: str, first: list[str], comfyui: Path, args: list[str], bench: bool = False, extras: str = "") -> int:
     """Run one of the repository's own programs in the environment, with `first` before the user's arguments."""
     python, env = prepare(comfyui, bench=bench)
+    env |= {"PYTHONPATH": str(overlay(extras))} if extras else {}
     return run([python, "-m", name, *first, *args], ROOT, env, deaf=True)
 
 
@@ -347,6 +359,7 @@ def main(argv: list[str]) -> int:
         "test": (test, "run ruff and all tests [--full], or pytest once with the arguments given"),
         "serve": (partial(program, "demo.serve", [str(DEV / "serve")]), "start ComfyUI with the pack [--port, --demo]"),
         "check": (partial(program, "ace_model.check", []), "are downloaded files right? [--models FOLDER, --demo]"),
+        "train": (train, "teach ACE, as a settings file says [SETTINGS.yaml, --check]"),
         "bench": (partial(program, "tests.bench.speed", [str(DEV / "bench")], bench=True),
                   "measure speed and memory [--quick, --memory, --device cpu|cuda]"),
         "soak": (partial(program, "tests.fuzz.soak", []), "send random requests to a real server [--minutes 60]"),

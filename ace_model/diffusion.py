@@ -72,16 +72,17 @@ def add_noise(clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
 
 
 def training_loss(eps: Callable[[Tensor, Tensor], Tensor], clean: Tensor, generator: torch.Generator | None = None,
-                  timestep: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
+                  timestep: Tensor | None = None, weight: Tensor | None = None, noise: Tensor | None = None) -> Tensor:
     """Mean squared error of the target's eps, timesteps uniform (arXiv 2410.00086, section 2.3); a scalar.
 
     eps(noisy (B, …), timestep (B,)) predicts the noise; the conditions it closes over stay clean.
     timestep (B,) integers: use these instead of uniform ones · weight: factor for each value's squared error, broadcast
-    to (B, …).
+    to (B, …) · noise (B, …): use this instead of the generator's.
     """
     if timestep is None:
         timestep = torch.randint(TIMESTEPS, (len(clean),), generator=generator, device=clean.device)
-    noise = torch.randn(clean.shape, generator=generator, device=clean.device, dtype=clean.dtype)
+    if noise is None:
+        noise = torch.randn(clean.shape, generator=generator, device=clean.device, dtype=clean.dtype)
     predicted = eps(add_noise(clean, noise, timestep), timestep)
     if weight is None:
         return F.mse_loss(predicted.float(), noise.float())

@@ -20,6 +20,7 @@ from torch import Tensor
 from ace_model.diffusion import ddim, guide
 from ace_model.reuse import ContextReuse
 from tools.files import replace_file
+from training.network import Batch
 
 from .requests import Sampling
 from .trainer import model as tiny
@@ -168,7 +169,7 @@ class Answerer:
         texts, negatives = ([list(t) for t in zip(*(getattr(f, name) for f in frames), strict=True)]
                             for name in ("texts", "negatives"))
         names = torch.tensor([f.names for f in frames], device=device).T
-        both = [tiny.Batch(latents, masks, t, torch.zeros_like(names) if self.one_name else names) for t in (texts, negatives)]
+        both = [Batch(latents, masks, t, torch.zeros_like(names) if self.one_name else names) for t in (texts, negatives)]
         with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=device != "cpu"):
             prepared = [self.model.prepare(b.texts, b.names) for b in both]
             reuses = [ContextReuse(self.args.reuse) for _ in both]

@@ -23,6 +23,7 @@ from .load import LoadModelNode, LoadTextEncoderNode
 from .masks import CropAroundMaskNode, KeepUntouchedNode, PadForOutpaintingNode
 from .plus import PlusCanvasNode, PlusConditioningNode, PlusCropNode, PlusTextEncodeNode
 from .sample import ContextReuseNode, GuidanceNode, SamplerNode, SchedulerNode
+from .training import TrainingExamplesNode
 from .turn import ConditionUnitNode, LongContextUnitNode, PackConversationNode, UnpackConversationNode
 
 NODES = [
@@ -53,6 +54,7 @@ NODES = [
     RecordPictureNode,
     InspectorNode,
     CheckModelNode,
+    TrainingExamplesNode,
 ]
 
 

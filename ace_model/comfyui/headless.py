@@ -36,3 +36,10 @@ def start(folder: Path) -> None:
     comfy.utils.set_progress_bar_enabled(False)  # whoever starts it shows progress in a way of its own
     from . import register
     register()
+
+
+def release() -> None:
+    """Take every model off the graphics card, for whoever wants it for something else now."""
+    import comfy.model_management
+    comfy.model_management.unload_all_models()
+    comfy.model_management.soft_empty_cache()

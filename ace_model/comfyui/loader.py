@@ -116,6 +116,16 @@ def text_encoder_path(name: str) -> str:
     return folder_paths.get_full_path_or_raise("text_encoders", name)
 
 
+def diffusion_model_path(name: str) -> str:
+    """Raises FileNotFoundError."""
+    return folder_paths.get_full_path_or_raise("diffusion_models", name)
+
+
+def vae_path(name: str) -> str:
+    """Raises FileNotFoundError."""
+    return folder_paths.get_full_path_or_raise("vae", name)
+
+
 def demo_text_encoders() -> dict[str, str]:
     return {path.name: str(path) for path in sorted(DEMO_T5.glob("*.safetensors"))}
 

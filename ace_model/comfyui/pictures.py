@@ -12,10 +12,11 @@ import folder_paths
 import numpy as np
 import torch
 from comfy.cli_args import args
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from ..errors import InputError
+from ..opening import pixels_of
 from ..record import Answer, Picture
 from ..record_json import KEY, relative
 
@@ -43,15 +44,13 @@ def open_picture(picture: Picture, mode: str = "RGB") -> Tensor:
     path = path_of(picture)
     try:
         with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            levels = np.array((upright.point(lambda x: x / 256) if upright.mode.startswith("I") else upright).convert(mode))
+            return pixels_of(image, mode)
     except FileNotFoundError:
         raise PictureError(f"{picture.file} is not in ComfyUI's {picture.place} folder any more: put it back, or choose "
                            "another picture.") from None
     except (OSError, ValueError, Image.DecompressionBombError, SyntaxError) as error:
         why = getattr(error, "strerror", None) or "it is damaged, too large, or of a format that Pillow does not know"
         raise PictureError(f"{picture.file} cannot be opened as a picture ({why}): choose another.") from None
-    return torch.from_numpy(levels.astype(np.float32) / 255)
 
 
 def gray(image: Tensor) -> Tensor:

@@ -1,12 +1,9 @@
 """A tiny ACE: the pack's own DiT with the demo's text encoder, as one module for training and scoring."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -19,55 +16,13 @@ from ace_model.lcu import IDENTIFIERS
 from ace_model.reuse import ContextReuse
 from tools.files import replace_file
 from tools.gallery.models import DEMO_DIT, DEMO_T5
+from training.network import Batch, Prepared, predict
 
 from .text import ENCODER, Tokenizer, text_encoder
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 DIT_FILE = f"diffusion_models/{DEMO_DIT}"  # folders as below ComfyUI's models/
 TEXT_FILE = f"text_encoders/{DEMO_T5}"
-
-
-@dataclass
-class Batch:
-    """Samples with the same number of images N; latents scaled to unit variance.
-
-    latents (N + 1, B, 4, h, w) with the clean target first · masks (N + 1, B, 1, h, w) · texts: N + 1 lists of B ·
-    names (N + 1, B): which of the ten image names each frame has.
-    """
-
-    latents: Tensor
-    masks: Tensor
-    texts: list[list[str]]
-    names: Tensor
-
-    def to(self, device: torch.device | str) -> "Batch":
-        return Batch(self.latents.to(device), self.masks.to(device), self.texts, self.names.to(device))
-
-
-class PaddedText:
-    """Attention for one forward pass over padded texts: the DiT's blocks call self-attention, then once per frame.
-
-    valid: per frame (B, L) bool.
-    """
-
-    def __init__(self, valid: Sequence[Tensor]):
-        self.valid, self.calls = [rearrange(v, "b l -> b 1 1 l") for v in valid], 0
-
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        frame = self.calls % (len(self.valid) + 1) - 1
-        self.calls += 1
-        valid = self.valid[frame] if frame >= 0 else None
-        if q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled():
-            return rearrange(spelled_out(q, k, v, valid), "b h n d -> b n (h d)")
-        return rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=valid), "b h n d -> b n (h d)")
-
-
-def spelled_out(q: Tensor, k: Tensor, v: Tensor, valid: Tensor | None) -> Tensor:
-    """The same as F.scaled_dot_product_attention; for training in bfloat16 on a CPU, where that is five times slower."""
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    if valid is not None:
-        scores = scores.masked_fill(~valid, -torch.inf)
-    return scores.softmax(-1) @ v
 
 
 class TinyACE(nn.Module):
@@ -99,7 +54,7 @@ class TinyACE(nn.Module):
         apart, wanted = torch.pdist(names), 0.5 * names.norm(dim=1).mean().detach()
         return ((wanted - apart).clamp(min=0) / wanted).mean()
 
-    def prepare(self, texts: list[list[str]], frame_names: Tensor) -> tuple[list[Tensor], Tensor, list[Tensor]]:
+    def prepare(self, texts: list[list[str]], frame_names: Tensor) -> Prepared:
         """Per frame a list of B texts, and the frames' names (N + 1, B) → projected texts, names and valid masks for `eps`."""
         unique = sorted({t for frame in texts for t in frame})
         index = {t: i for i, t in enumerate(unique)}
@@ -111,12 +66,10 @@ class TinyACE(nn.Module):
         projected, names = self.dit.project_text([features[r] for r in rows], self.indicators()[in_order.T])
         return projected, names, [valid[r] for r in rows]
 
-    def eps(self, noisy: Tensor, timestep: Tensor, batch: Batch, prepared, reuse: ContextReuse | None = None) -> Tensor:
+    def eps(self, noisy: Tensor, timestep: Tensor, batch: Batch, prepared: Prepared, reuse: ContextReuse | None = None
+            ) -> Tensor:
         """Noise of the target (B, 4, h, w)."""
-        texts, names, valid = prepared
-        self.dit.attention = PaddedText(valid if reuse is None or reuse.full else valid[:1])
-        masks, images = batch.masks.unbind(0), batch.latents[1:].unbind(0)
-        return self.dit(noisy, timestep, masks[0], images, masks[1:], texts, names, reuse)
+        return predict(self.dit, noisy, timestep, batch, prepared, reuse)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ number of images so that no frame is padding. Interrupted runs continue from the
 import argparse
 import math
 import tempfile
-import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from random import Random
@@ -19,7 +19,9 @@ from torch.utils.data import DataLoader
 
 from ace_model.config import ACEConfig
 from ace_model.diffusion import TIMESTEPS, sigmas, training_loss
-from tools.files import replace_file
+from training.checkpoints import Checkpoints
+from training.loop import Loop
+from training.network import Batch
 
 from ..world.scenes import SIZE
 from ..world.tasks.batch import Chunks, Frames
@@ -72,7 +74,7 @@ class Bank:
                 self.ring[self.oldest] = sample
                 self.oldest = (self.oldest + 1) % self.capacity
 
-    def draw(self, rng: Random, count: int) -> tiny.Batch:
+    def draw(self, rng: Random, count: int) -> Batch:
         """Samples of one kind (number and size of images, short or long texts), so that little is padding.
 
         `count` of scenes, fewer of larger pictures, so that every batch has as many cells. Kinds come as often as samples have
@@ -84,7 +86,7 @@ class Bank:
             sample = self[rng.randrange(len(self))]
             if self.kind(sample) == wanted:
                 group.append((*sample[:2], sample[3] if rng.random() < DROP_TEXT else sample[2], sample[4]))
-        return tiny.Batch(torch.stack([s[0] for s in group], 1), torch.stack([s[1] for s in group], 1),
+        return Batch(torch.stack([s[0] for s in group], 1), torch.stack([s[1] for s in group], 1),
                           [list(frame) for frame in zip(*(s[2] for s in group), strict=True)],
                           torch.tensor([s[3] for s in group]).T)
 
@@ -106,7 +108,7 @@ def timesteps(count: int, generator: torch.Generator) -> Tensor:
     return torch.where(share < DECIDING_SHARE, low + (high - low) * deciding, TIMESTEPS * everywhere).long()
 
 
-def weights(batch: tiny.Batch, timestep: Tensor) -> Tensor:
+def weights(batch: Batch, timestep: Tensor) -> Tensor:
     """(B, 1, h, w): the error of eps becomes that of the clean latent, and counts more where an edit changes something.
 
     The plain loss hardly looks at the noisy steps, where a picture's content is decided, nor at the few cells of an edit.
@@ -125,121 +127,68 @@ def build(args: argparse.Namespace) -> tiny.TinyACE:
     return tiny.TinyACE(config, Tokenizer(args.tokenizer)).to(args.device)
 
 
-class Optimizer:
+def optimizers(model: tiny.TinyACE, rate: float) -> list[torch.optim.Optimizer]:
     """Muon (torch.optim.Muon) for the matrices inside blocks, AdamW for everything else."""
-
-    def __init__(self, model: tiny.TinyACE, args: argparse.Namespace):
-        groups: dict[str, list[torch.nn.Parameter]] = {"muon": [], "decay": [], "rest": []}
-        for name, parameter in model.named_parameters():
-            matrix = parameter.ndim == 2 and not any(word in name for word in ("shared", "table", "bias"))
-            inside = matrix and ("blocks." in name or "layer." in name)
-            groups["muon" if inside else "decay" if matrix else "rest"].append(parameter)
-        self.parts = [
-            torch.optim.Muon(groups["muon"], lr=args.rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+    groups: dict[str, list[torch.nn.Parameter]] = {"muon": [], "decay": [], "rest": []}
+    for name, parameter in model.named_parameters():
+        matrix = parameter.ndim == 2 and not any(word in name for word in ("shared", "table", "bias"))
+        inside = matrix and ("blocks." in name or "layer." in name)
+        groups["muon" if inside else "decay" if matrix else "rest"].append(parameter)
+    return [torch.optim.Muon(groups["muon"], lr=rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW([{"params": groups["decay"], "weight_decay": 0.01},
-                               {"params": groups["rest"], "weight_decay": 0.0}], lr=args.rate, betas=(0.9, 0.98), fused=True)]
-
-    def step(self, rate: float) -> None:
-        for part in self.parts:
-            for group in part.param_groups:
-                group["lr"] = rate
-            part.step()
-            part.zero_grad(set_to_none=True)
-
-    def state_dict(self) -> list[dict]:
-        return [part.state_dict() for part in self.parts]
-
-    def load_state_dict(self, states: list[dict]) -> None:
-        for part, state in zip(self.parts, states, strict=True):
-            part.load_state_dict(state)
+                               {"params": groups["rest"], "weight_decay": 0.0}], lr=rate, betas=(0.9, 0.98), fused=True)]
 
 
-class Run:
-    """Everything that a checkpoint holds."""
-
-    def __init__(self, args: argparse.Namespace):
-        torch.manual_seed(args.seed)
-        torch.set_num_threads(args.threads)
-        self.args, self.step, self.seconds, self.curve = args, 0, 0.0, []
-        self.model = tiny.load(Tokenizer(args.tokenizer)).to(args.device) if args.warm else build(args)
-        if args.compile:
-            self.model.dit.run_blocks = torch.compile(self.model.dit.run_blocks)
-        self.optimizer = Optimizer(self.model, args)
-        self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        if args.checkpoint.exists():
-            self.resume()
-
-    def resume(self) -> None:
-        state = torch.load(self.args.checkpoint, map_location=self.args.device, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.model.seen.copy_(state["seen"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.average, self.step = state["average"], state["step"]
-        self.seconds, self.curve = state["seconds"], state["curve"]
-        print(f"resuming at step {self.step}", flush=True)
-
-    def save(self) -> None:
-        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "average": self.average,
-                 "seen": self.model.seen, "step": self.step, "seconds": self.seconds, "curve": self.curve}
-        replace_file(self.args.checkpoint, lambda path: torch.save(state, path))
-        settings = {"steps": self.step, "batch": self.args.batch, "rate": self.args.rate, "seed": self.args.seed,
-                    "device": self.args.device, "seconds": round(self.seconds), "config": asdict(self.model.dit.config),
-                    "curve": self.curve}
-        tiny.save(self.model, self.average, settings, self.args.out)
-
-    def advance(self, batches: list[tiny.Batch]) -> float:
-        """One optimizer step over batches of different kinds; the mean loss per cell."""
-        generator = torch.Generator(self.args.device).manual_seed(self.args.seed * 7_919 + self.step)
-        cells, loss = sum(b.latents[0].numel() for b in batches), 0.0
-        with torch.autocast(self.args.device.split(":")[0], torch.bfloat16, enabled=not self.args.float32):
-            for batch in (b.to(self.args.device) for b in batches):
-                prepared = self.model.prepare(batch.texts, batch.names)
-                share = batch.latents[0].numel() / cells
-                timestep = timesteps(batch.latents.shape[1], generator)
-                loss = loss + share * training_loss(lambda x, t, b=batch, p=prepared: self.model.eps(x, t, b, p),
-                                                    batch.latents[0], generator, timestep, weights(batch, timestep))
-        (loss + APART * self.model.alike()).backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step(learning_rate(self.args, self.step))
-        keep = min(self.args.average, (self.step + 1) / (self.step + 10))
-        with torch.no_grad():
-            ours = self.model.state_dict()
-            torch._foreach_lerp_([self.average[k] for k in ours], list(ours.values()), 1 - keep)
-        self.step += 1
-        return float(loss.detach())
+def losses_of(model: tiny.TinyACE, batches: list[Batch], step: int, args: argparse.Namespace) -> tuple[Tensor, Tensor]:
+    """(what goes down, the mean loss per cell) of batches of different kinds."""
+    generator = torch.Generator(args.device).manual_seed(args.seed * 7_919 + step)
+    cells, loss = sum(b.latents[0].numel() for b in batches), 0.0
+    with torch.autocast(args.device.split(":")[0], torch.bfloat16, enabled=not args.float32):
+        for batch in (b.to(args.device) for b in batches):
+            prepared = model.prepare(batch.texts, batch.names)
+            share = batch.latents[0].numel() / cells
+            timestep = timesteps(len(batch.latents[0]), generator)
+            loss = loss + share * training_loss(lambda x, t, b=batch, p=prepared: model.eps(x, t, b, p),
+                                                batch.latents[0], generator, timestep, weights(batch, timestep))
+    return loss + APART * model.alike(), loss
 
 
 def train(args: argparse.Namespace) -> list[float]:
     """Run to args.steps; the loss of every step made here."""
-    run = Run(args)
-    vae = train_autoencoder.load(args.device)
-    bank = Bank(vae, args.bank, args.device, not args.float32)
-    loader = iter(DataLoader(Chunks(args.seed, args.fresh, run.step, args.named), batch_size=None, num_workers=args.workers,
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
+    model = tiny.load(Tokenizer(args.tokenizer)).to(args.device) if args.warm else build(args)
+    if args.compile:
+        model.dit.run_blocks = torch.compile(model.dit.run_blocks)
+    loop = Loop(model.state_dict(keep_vars=True), optimizers(model, args.rate), lambda step: learning_rate(args, step),
+                Checkpoints(args.checkpoint, keep=1), args.average, {"seen": model.seen})
+    if loop.resume():
+        print(f"resuming at step {loop.step}", flush=True)
+    bank = Bank(train_autoencoder.load(args.device), args.bank, args.device, not args.float32)
+    loader = iter(DataLoader(Chunks(args.seed, args.fresh, loop.step, args.named), batch_size=None, num_workers=args.workers,
                              prefetch_factor=8 if args.workers else None))
     for _ in range(args.fill):
         bank.add(next(loader))
-    print(f"{sum(p.numel() for p in run.model.dit.parameters()) / 1e6:.1f} M parameters in the DiT, "
-          f"{len(bank)} samples to start with, steps {run.step} … {args.steps}", flush=True)
+    print(f"{sum(p.numel() for p in model.dit.parameters()) / 1e6:.1f} M parameters in the DiT, "
+          f"{len(bank)} samples to start with, steps {loop.step} … {args.steps}", flush=True)
     losses: list[float] = []
-    since = time.time()
-    last = min(args.steps, args.stop or args.steps)
-    until = time.time() + 60 * (args.minutes or math.inf)
-    while run.step < last:
-        if time.time() > until:
-            last = run.step + 1
+
+    def work(step: int) -> Iterator[tuple[Tensor, Tensor]]:
         bank.add(next(loader))
-        rng = Random(f"{args.seed}-{run.step}")
-        losses.append(run.advance([bank.draw(rng, args.batch) for _ in range(args.batches)]))
+        rng = Random(f"{args.seed}-{step}")
+        yield losses_of(model, [bank.draw(rng, args.batch) for _ in range(args.batches)], step, args)
+
+    def after(loss: float) -> None:
+        losses.append(loss)
         if args.losses:
-            print(f"{run.step} {losses[-1]!r}", flush=True)
-        if run.step % args.every == 0 or run.step == last:
-            run.seconds, since, took = run.seconds + time.time() - since, time.time(), time.time() - since
-            mean = sum(losses[-args.every:]) / len(losses[-args.every:])
-            run.curve.append([run.step, round(mean, 5)])
-            print(f"{run.step:6d}/{args.steps}  loss {mean:.4f}  {took / args.every:.2f} s per step  "
-                  f"{(args.steps - run.step) * took / args.every / 60:.0f} min to go", flush=True)
-        if run.step % args.save_every == 0 or run.step == last:
-            run.save()
+            print(f"{loop.step} {loss!r}", flush=True)
+
+    def export() -> None:
+        settings = {"steps": loop.step, "batch": args.batch, "rate": args.rate, "seed": args.seed, "device": args.device,
+                    "seconds": round(loop.seconds), "config": asdict(model.dit.config), "curve": loop.curve}
+        tiny.save(model, loop.average, settings, args.out)
+
+    loop.run(work, args.steps, args.every, args.save_every, args.stop, args.minutes, after, export)
     return losses
 
 
@@ -247,7 +196,7 @@ def check(args: argparse.Namespace) -> None:
     """Train twice from scratch, the second time in two pieces; raise SystemExit unless every loss is the same."""
     with tempfile.TemporaryDirectory() as folder:
         def run(name: str, stop: int | None = None) -> list[float]:
-            own = {"checkpoint": Path(folder, name, "run.pt"), "out": Path(folder, name), "stop": stop, "warm": False,
+            own = {"checkpoint": Path(folder, name, "run"), "out": Path(folder, name), "stop": stop, "warm": False,
                    "bank": args.fill * args.fresh}  # what a resumed run refills, so that it draws the same samples
             return train(argparse.Namespace(**{**vars(args), **own}))
         whole, pieces = run("whole"), run("pieces", args.steps // 2) + run("pieces")
@@ -289,7 +238,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--check", action="store_true", help="only show that training repeats and resumes exactly; writes nothing")
     p.add_argument("--losses", action="store_true", help="print every step's loss in full")
     p.add_argument("--tokenizer", type=Path, help="tokenizer.json of T5 (default: the one in COMFYUI_PATH)")
-    p.add_argument("--checkpoint", type=Path, default=Path(".dev/train/dit.pt"))
+    p.add_argument("--checkpoint", type=Path, default=Path(".dev/train/dit"), help="folder")
     p.add_argument("--out", type=Path, default=tiny.WEIGHTS, help="folder for the weights that ship")
     return p
 

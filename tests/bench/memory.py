@@ -7,17 +7,15 @@ rules. Kernels' workspaces are not seen: ComfyUI's reserve and the planner's mar
 
 import os
 import sys
-import weakref
 from contextlib import contextmanager
 from unittest.mock import patch
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from ace_model.config import ACEConfig
 from ace_model.planner import MARGIN, activation_bytes
+from training.memory import LiveBytes
 
 Sides = list[tuple[int, int]]  # height and width in pixels of each frame, target first
 WORDS = 20  # tokens of a usual instruction
@@ -40,35 +38,6 @@ PARAMETERS = 610_989_728
 CARDS, SYSTEM = (4, 6, 8, 12), 0.5 * 2**30  # GiB; what CUDA and a screen hold of it
 VAE = {"double_z": True, "z_channels": 4, "resolution": 256, "in_channels": 3, "out_ch": 3, "ch": 128,
        "ch_mult": [1, 2, 4, 4], "num_res_blocks": 2, "attn_resolutions": [], "dropout": 0.0}  # Stable Diffusion 1.x's
-
-
-class LiveBytes(TorchDispatchMode):
-    """Bytes of the storages that operations make: `now` alive, `peak` the most at once. What was there before is not in it."""
-
-    def __init__(self):
-        super().__init__()
-        self.now = self.peak = 0
-        self._sizes: dict[int, int] = {}
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self._meet((args, kwargs), made=False)
-        out = function(*args, **(kwargs or {}))
-        self._meet(out, made=True)
-        self.peak = max(self.peak, self.now)
-        return out
-
-    def _meet(self, values, made: bool) -> None:
-        for tensor in tree_leaves(values):
-            if not isinstance(tensor, torch.Tensor):
-                continue
-            storage = tensor.untyped_storage()
-            if storage._cdata not in self._sizes:
-                self._sizes[storage._cdata] = storage.nbytes() if made else 0
-                self.now += self._sizes[storage._cdata]
-                weakref.finalize(storage, self._end, storage._cdata)
-
-    def _end(self, storage: int) -> None:
-        self.now -= self._sizes.pop(storage)
 
 
 def fused_attention(q, k, v, *args, **kwargs):

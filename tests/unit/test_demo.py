@@ -19,7 +19,6 @@ from ace_model import diffusion
 from demo import score
 from demo.page import own_picture, run, toys
 from demo.page.html import Card, Page, Step
-from demo.trainer import model as tiny
 from demo.trainer import train, train_autoencoder
 from demo.world.judge import judge
 from demo.world.scenes import PHOTO_SIZE, SIZE, Picture, Scene, Thing, image_of, render, render_each, views
@@ -28,6 +27,7 @@ from demo.world.scenes.world import COLORS, PLACES
 from demo.world.tasks import MULTI_TURN, TASKS, Sample, Turn, generate, subtasks
 from demo.world.tasks.batch import frames_of, mask_of
 from tools.gallery.graph import ROOT
+from training.network import Batch
 
 WEIGHTS = ROOT / "demo" / "weights"
 EVERY = [(task, name) for task in TASKS for name in subtasks(task)]
@@ -215,7 +215,7 @@ def test_files_are_small_and_say_how_they_were_made():
 def test_weighted_loss_is_the_error_of_the_clean_latent():
     """A predictor whose clean latent is off by 0.3 everywhere costs 0.3², at any noise below the ceiling."""
     clean = torch.randn(6, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    batch = tiny.Batch(clean[None], torch.ones(1, 6, 1, 8, 8), [[""] * 6], torch.zeros(1, 6))
+    batch = Batch(clean[None], torch.ones(1, 6, 1, 8, 8), [[""] * 6], torch.zeros(1, 6))
     timestep = torch.tensor([20, 200, 400, 500, 600, 700])
 
     def off(x, t):
@@ -229,9 +229,9 @@ def test_an_edit_weighs_four_times_where_it_changes_something():
     before, after = torch.zeros(1, 1, 4, 8, 8), torch.zeros(1, 1, 4, 8, 8)
     after[..., :4, :] = 1
     timestep = torch.tensor([500])
-    both = tiny.Batch(torch.cat([after, before]), torch.ones(2, 1, 1, 8, 8), [[""], [""]], torch.zeros(2, 1))
+    both = Batch(torch.cat([after, before]), torch.ones(2, 1, 1, 8, 8), [[""], [""]], torch.zeros(2, 1))
     weight = train.weights(both, timestep)
-    alone = train.weights(tiny.Batch(after, torch.ones(1, 1, 1, 8, 8), [[""]], torch.zeros(1, 1)), timestep)
+    alone = train.weights(Batch(after, torch.ones(1, 1, 1, 8, 8), [[""]], torch.zeros(1, 1)), timestep)
     assert torch.allclose(weight[0, 0, 0] / weight[0, 0, 7], torch.tensor(4.0)) and torch.allclose(weight.mean(), alone.mean())
 
 

@@ -16,7 +16,8 @@ import pytest
 from tools.house import imports
 
 ROOT = Path(__file__).resolve().parents[2]
-OWN = ["dev.py", "tools/__init__.py", "tools/disk.py", "tools/processes.py"]  # what runs before there is an environment
+OWN = ["dev.py", "tools/__init__.py", "tools/disk.py", "tools/extras.py", "tools/processes.py",
+       "tools/results.py"]  # what runs before there is an environment
 posix = pytest.mark.skipif(os.name == "nt", reason="signals, links and device files are POSIX's")
 any_bytes = pytest.mark.skipif(sys.platform != "linux", reason="names that are not UTF-8 are Linux's")
 needs_full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a full disk is played by /dev/full")
@@ -125,11 +126,33 @@ def test_the_benchmark_s_packages_are_its_own_and_the_tests_and_stay_when_others
     assert dev.built(folder, True) and dev.built(folder, False, bench=True)
 
 
+def test_extras_are_what_pyproject_pins_and_lie_in_a_folder_of_their_own(dev, monkeypatch):
+    tomllib = pytest.importorskip("tomllib")
+    pins = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]["train"]
+    assert dev.pinned(ROOT / "pyproject.toml", "train") == pins != []
+    stamp(dev, comfyui(dev.COMFYUI), testing=False)
+    asked = []
+
+    def pip(*args):
+        asked.append(args)
+        Path(args[args.index("--target") + 1]).mkdir()
+    monkeypatch.setattr(dev, "pip", pip)
+    folder = dev.overlay("train")
+    assert folder == dev.overlay("train") and folder.is_dir() and len(asked) == 1 and asked[0][-len(pins):] == tuple(pins)
+    assert "--no-deps" in asked[0] and dev.installed()
+    monkeypatch.setattr(dev, "pinned", lambda *_: ["peft==1"])
+    dev.overlay("train")
+    assert asked[1][-1] == "peft==1"
+
+
 def test_an_install_that_is_cut_short_leaves_no_stamp(dev):
     stamp(dev, comfyui(dev.COMFYUI), testing=False)
     for words, whole in (("Collecting einops", True), ("Installing collected packages: einops", False)):
         dev.run_logged([sys.executable, "-c", f"print({words!r}); raise SystemExit(1)"], [])
         assert bool(dev.installed()) == whole
+    stamp(dev, dev.COMFYUI, testing=False)
+    dev.run_logged([sys.executable, "-c", "print('Installing collected packages: peft')", "--target", "elsewhere"], [])
+    assert dev.installed(), "an overlay changes nothing in the environment"
 
 
 @pytest.mark.parametrize("output, expected", [

@@ -95,6 +95,20 @@ def check() -> Workflow:
     return flow
 
 
+def teach() -> Workflow:
+    """A data set, core's trainer, and the LoRA that it makes."""
+    flow = Workflow("Wiring of a first LoRA")
+    model = flow.add("ACEEditorLoadModel", model_name=DIT.name)
+    examples = flow.add("ACEEditorTrainingExamples", examples="my set", model=model,
+                        clip=flow.add("ACEEditorLoadTextEncoder", text_encoder_name=T5.name),
+                        vae=flow.add("VAELoader", vae_name=VAE.name))
+    trained = flow.add("TrainLoraNode", model=model, latents=examples["latents"], positive=examples["positive"],
+                       optimizer="AdamW", loss_function="MSE", training_dtype="bf16", lora_dtype="bf16", algorithm="LoRA",
+                       existing_lora="[None]")
+    flow.add("ACEEditorSampler", model=flow.add("LoraModelLoader", model=model, lora=trained["lora"]))
+    return flow
+
+
 def outpaint() -> Workflow:
     flow = Workflow("Wiring of outpainting")
     padded = flow.add("ACEEditorPadForOutpainting", image=flow.add("LoadImage", image="picture.png")["IMAGE"])

@@ -1,0 +1,1 @@
+"""Teach ACE: data sets of records, the trainer, LoRA."""
