@@ -51,6 +51,11 @@ class PromptInterrupted(PromptError):
     """The graph was stopped by `interrupt`."""
 
 
+def own_environment() -> dict[str, str]:
+    """Without the packages that a room of ours adds: the installed pack must do without them."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | OFFLINE
+
+
 class ComfyServer:
     """A ComfyUI process of one's own, reachable on 127.0.0.1 only, stopped on leaving the `with` block.
 
@@ -98,7 +103,7 @@ class ComfyServer:
         if not torch.cuda.is_available():
             command.append("--cpu")
         with open(self.base / "comfyui.log", "wb") as log:
-            options: dict[str, Any] = {"cwd": self.comfyui, "env": os.environ | OFFLINE, "stdin": subprocess.DEVNULL}
+            options: dict[str, Any] = {"cwd": self.comfyui, "env": own_environment(), "stdin": subprocess.DEVNULL}
             if not show_log:
                 options |= {"stdout": log, "stderr": subprocess.STDOUT}
             self.process = subprocess.Popen(command, **options)
