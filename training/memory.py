@@ -1,6 +1,8 @@
 """How much memory a run will take, from one step of its own network with tensors that have no contents."""
 
 import contextlib
+import ctypes
+import sys
 import weakref
 from dataclasses import dataclass, replace
 
@@ -19,6 +21,7 @@ from .objectives import OBJECTIVES, Draws
 from .settings import Settings
 
 Sides = list[tuple[int, int]]  # height and width in pixels of each frame, target first
+MMAP_THRESHOLD = -3  # glibc's number for it (malloc.h)
 
 
 class LiveBytes(TorchDispatchMode):
@@ -116,6 +119,14 @@ def peak(config: ACEConfig, settings: Settings, sides: Sides, words: list[int], 
         with LiveBytes() as live:
             OBJECTIVES[settings.train.objective](network, samples, Draws(0, 0, range(batch))).backward()
     return live.peak
+
+
+def return_freed() -> None:
+    """Let freed tensors go back to the system at once. On a CPU glibc keeps those below a limit that grows to 32 MiB on a heap
+    with holes: a step of ACE-0.6B at 512 px left 14 GB where 3 are in use. At this limit a step takes a fifth longer."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(library, "mallopt"):
+        library.mallopt(MMAP_THRESHOLD, 4 * 2**20)
 
 
 def materialize(module: nn.Module) -> None:

@@ -45,6 +45,8 @@ class Run:
                            f"{' or '.join(OBJECTIVES)}.")
         self.processes = Several(cpu=not torch.cuda.is_available())  # before ComfyUI looks for a device
         self.device = self.processes.device
+        if self.device.type == "cpu":
+            memory.return_freed()
         headless.start(comfyui)
         from ace_model.comfyui import loader  # needs ComfyUI
         self.loader = loader

@@ -4,6 +4,7 @@
  * The record in the node's widget is the only truth: the panel draws it, adds turns to it, and queues the node. What runs is
  * told by the server's events.
  */
+import { api } from '../../../scripts/api.js'
 import { app } from '../../../scripts/app.js'
 import { card, shownBy } from './card.mjs'
 import { Composer } from './composer.mjs'
@@ -33,6 +34,10 @@ export class Panel {
       ondragover: (event) => this.composing && event.preventDefault(), ondrop: (event) => this.composing && this.composer.drop(event),
       onpaste: (event) => this.composing && this.composer.paste(event) })
     style()
+    api.addEventListener('reconnected', () => { // pictures that were asked for meanwhile did not come
+      this.cards.clear()
+      this.draw()
+    })
     this.runs = new Runs({ draw: () => this.draw(), write: (record, conversation) => this.write(record, conversation) })
     this.ready = learn().then(() => {
       this.composer = new Composer(this)
