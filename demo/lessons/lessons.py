@@ -98,7 +98,7 @@ class Lesson:
 LESSONS = {
     "subject": Lesson(ring, HOW, 12, 24, {
         "lora": {"rank": 8, "alpha": 8}, "optimizer": {"rate": 0.003, "schedule": "cosine", "warmup": 10},
-        "train": {"steps": 1000, "batch": 8, "drop_text": 0.0, "every": 50}}),
+        "train": {"steps": 1000, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}}),
     "task": Lesson(mirror, ("mirrored",), 60, 0, {
         "lora": {"rank": 16, "alpha": 16}, "optimizer": {"rate": 0.003, "schedule": "cosine", "warmup": 10},
-        "train": {"steps": 1000, "batch": 8, "drop_text": 0.0, "every": 50}})}
+        "train": {"steps": 1000, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}})}
