@@ -88,7 +88,7 @@ def test_min_snr_weighs_errors_as_its_paper_does(min_snr, monkeypatch):
     for timestep in (10, 500, 900):
         monkeypatch.setattr(objectives.Draws, "integers", lambda self, high, at=timestep: torch.tensor([at, at]))
         with torch.no_grad():
-            plain, weighed = (float(objectives.ace(net, samples, objectives.Draws(0, 0, range(2)), gamma)) for gamma in (0, min_snr))
+            plain, weighed = (float(objectives.ace(net, samples, objectives.Draws(0, 0, range(2)), g)) for g in (0, min_snr))
         assert weighed == pytest.approx(plain * min(float(ratio[timestep]), min_snr) / float(ratio[timestep]), rel=1e-3)
 
 
