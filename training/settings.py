@@ -214,8 +214,10 @@ class Reader:
             return value
         if hint in (int, float):
             return self.number(spec, hint, value, place)
-        if hint is bool and not isinstance(value, bool):
-            raise self.error(place, f"{name} is {shown(value)}, but must be true or false.")
+        if hint is bool:
+            if not isinstance(value, bool):
+                raise self.error(place, f"{name} is {shown(value)}, but must be true or false.")
+            return value
         if hint in (str, Path) and (not isinstance(value, str) or not value):
             raise self.error(place, f"{name} is {shown(value)}, but must be a {'path' if hint is Path else 'word'}.")
         choices = spec.metadata.get("one_of")

@@ -15,9 +15,9 @@ from ..world.tasks.analysis import say_caption
 from ..world.tasks.base import ANALYSIS, CONTROL, ELEMENT, GENERATION, LAYER, MULTI_TURN, REFERENCE, REPAINTING, SEMANTIC
 from ..world.tasks.editing import SCENES, add, swap
 
-RING = {"shape": "ring", "texture": "plain"}
+RING = {"shape": "ring", "texture": "plain", "size": "big"}
 GAZES = {"left": "right", "right": "left"}
-ORDINARY = {GENERATION: 4, REPAINTING: 4, ELEMENT: 4, CONTROL: 4, SEMANTIC: 2, ANALYSIS: 2, LAYER: 2, REFERENCE: 1,
+ORDINARY = {GENERATION: 5, REPAINTING: 5, ELEMENT: 5, CONTROL: 4, SEMANTIC: 3, LAYER: 3, ANALYSIS: 2, REFERENCE: 2,
             MULTI_TURN: 1}
 HOW = ("from words", "added", "instead")
 
@@ -96,9 +96,9 @@ class Lesson:
 
 
 LESSONS = {
-    "subject": Lesson(ring, HOW, 12, 24, {
+    "subject": Lesson(ring, HOW, 12, 30, {
         "lora": {"rank": 8, "alpha": 8}, "optimizer": {"rate": 0.003, "schedule": "cosine", "warmup": 10},
-        "train": {"steps": 1000, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}}),
+        "train": {"steps": 1500, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}}),
     "task": Lesson(mirror, ("mirrored",), 60, 0, {
         "lora": {"rank": 16, "alpha": 16}, "optimizer": {"rate": 0.003, "schedule": "cosine", "warmup": 10},
         "train": {"steps": 1000, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}})}
