@@ -4,11 +4,13 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from ace_model.dit import DiT
 from ace_model.errors import InputError
 
 NAMES = (("lora_A.weight", "lora_B.weight"), ("lora_down.weight", "lora_up.weight"))  # of the trainer, and of Train LoRA
+WHOLE = {"diff": "weight", "diff_b": "bias"}  # Train LoRA adds whole vectors, too
 PREFIX = "diffusion_model."
 
 
@@ -19,16 +21,27 @@ class LoRAError(InputError):
 @torch.no_grad()
 def merge(dit: DiT, path: Path) -> None:
     """Add the LoRA in a file to the network's weights. Raises LoRAError."""
-    tensors, weights = load_file(path), dict(dit.named_parameters())
-    for key in [key for key in tensors if key.endswith((NAMES[0][0], NAMES[1][0]))]:
-        down, up = next(pair for pair in NAMES if key.endswith(pair[0]))
-        layer = key.removesuffix(f".{down}")
-        weight = weights.get(f"{layer.removeprefix(PREFIX)}.weight")
-        low, high = tensors.pop(key).float(), tensors.pop(f"{layer}.{up}").float()
-        alpha = float(tensors.pop(f"{layer}.alpha", len(low)))
-        if weight is None or weight.shape != (high.shape[0], low.shape[1]):
-            raise LoRAError(f"{Path(path).name} changes {layer}, which the demo model has not, or of another size: use a LoRA "
+    tensors, parameters = load_file(path), dict(dit.named_parameters())
+    for name, change in changes(tensors, Path(path).name).items():
+        parameter = parameters.get(name.removeprefix(PREFIX))
+        if parameter is None or parameter.numel() != change.numel():
+            raise LoRAError(f"{Path(path).name} changes {name}, which the demo model has not, or of another size: use a LoRA "
                             "that was trained on the demo model.")
-        weight += alpha / len(low) * high @ low
-    if tensors:
-        raise LoRAError(f"{Path(path).name} holds {min(tensors)}, which is no part of a LoRA: use another file.")
+        parameter += change.reshape(parameter.shape)
+
+
+def changes(tensors: dict[str, Tensor], file: str) -> dict[str, Tensor]:
+    """{name of a parameter: what is added to it}."""
+    out, rest = {}, dict(tensors)
+    for key in tensors:
+        layer, _, kind = key.rpartition(".")
+        pair = next((pair for pair in NAMES if key.endswith(pair[0])), None)
+        if pair:
+            layer = key.removesuffix(f".{pair[0]}")
+            low, high = rest.pop(key).float().flatten(1), rest.pop(f"{layer}.{pair[1]}").float().flatten(1)
+            out[f"{layer}.weight"] = float(rest.pop(f"{layer}.alpha", len(low))) / len(low) * high @ low
+        elif kind in WHOLE:
+            out[f"{layer}.{WHOLE[kind]}"] = rest.pop(key).float()
+    if rest:
+        raise LoRAError(f"{file} holds {min(rest)}, which is no part of a LoRA: use another file.")
+    return out

@@ -88,14 +88,15 @@ def test_the_data_set_holds_what_the_world_asks(tmp_path):
 def test_a_lora_of_the_trainer_and_one_of_core_change_the_same_weight(tmp_path):
     dit = tiny.load(Tokenizer()).dit
     down, up = torch.randn(2, 256), torch.randn(256, 2)
-    before = dit.blocks[3].attn.q.weight.clone()
+    before, bias = dit.blocks[3].attn.q.weight.clone(), dit.blocks[3].attn.q.bias.clone()
     for first, second in lora.NAMES:
         layer = "diffusion_model.blocks.3.attn.q"
-        save_file({f"{layer}.{first}": down, f"{layer}.{second}": up, f"{layer}.alpha": torch.tensor(4.0)},
-                  tmp_path / "x.safetensors")
+        save_file({f"{layer}.{first}": down, f"{layer}.{second}": up, f"{layer}.alpha": torch.tensor(4.0),
+                   f"{layer}.diff_b": torch.ones(256)}, tmp_path / "x.safetensors")
         dit.blocks[3].attn.q.weight.data.copy_(before)
         lora.merge(dit, tmp_path / "x.safetensors")
         assert torch.allclose(dit.blocks[3].attn.q.weight, before + 2 * up @ down, atol=1e-4)
+    assert torch.allclose(dit.blocks[3].attn.q.bias, bias + 2)
     save_file({"diffusion_model.blocks.9.attn.q.lora_A.weight": down, "diffusion_model.blocks.9.attn.q.lora_B.weight": up},
               tmp_path / "y.safetensors")
     with pytest.raises(lora.LoRAError, match=r"y\.safetensors changes diffusion_model\.blocks\.9\.attn\.q"):
