@@ -23,8 +23,8 @@ from tools.files import replace_file
 from training.network import Batch
 
 from .requests import Sampling
+from .trainer import lora, train_autoencoder
 from .trainer import model as tiny
-from .trainer import train_autoencoder
 from .trainer.text import Tokenizer
 from .world.judge import judge
 from .world.scenes import Picture, photographs, render
@@ -128,6 +128,8 @@ class Answerer:
         self.args, self.vae, self.one_name, self.last = args, train_autoencoder.load(args.device), False, ([], [])
         self.hidden: list[int] | None = None
         self.model = None if args.ceiling else tiny.load(Tokenizer(args.tokenizer), args.weights).to(args.device).eval()
+        if self.model and args.lora:
+            lora.merge(self.model.dit, args.lora)
 
     @torch.no_grad()
     def __call__(self, samples: list[Sample], one_name: bool = False, hidden: list[int] | None = None) -> list[Tensor]:
@@ -212,7 +214,7 @@ def score(args: argparse.Namespace) -> dict:
         tasks[PHOTOS] = summary(PHOTOS, measure(answerer(photos), photos), began)
     history = [r[1] for s, r in chosen.get(MULTI_TURN, []) if s.history]
     report = {"tasks": tasks, "history questions": share(history), "history cases": len(history), "controls": {}, "settings": {
-        k: str(v) for k, v in vars(args).items() if k in ("seed", "steps", "guidance", "rescale", "reuse", "ceiling")}}
+        k: str(v) for k, v in vars(args).items() if k in ("seed", "steps", "guidance", "rescale", "reuse", "ceiling", "lora")}}
     print(f"history questions        {report['history questions']:6.1%}")
     for name in () if args.ceiling or args.no_controls else CONTROLS:
         report["controls"][name] = run_control(answerer, CONTROLS[name], chosen, args.cases)
@@ -309,6 +311,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--ceiling", action="store_true", help="score the exact answers, passed through the autoencoder")
     p.add_argument("--no-controls", action="store_true")
     p.add_argument("--weights", type=Path, default=tiny.WEIGHTS, help="folder of the weights (default: those that ship)")
+    p.add_argument("--lora", type=Path, help="a LoRA file that changes the model")
     p.add_argument("--tokenizer", type=Path, help="tokenizer.json of T5 (default: the one in COMFYUI_PATH)")
     p.add_argument("--out", type=Path, help="file for the report as JSON")
     p.add_argument("--publish", action="store_true", help="save the report beside the weights and its table in the README")

@@ -182,10 +182,10 @@ class Loop:
 
     def _report(self, steps: int, took: float) -> None:
         mean = sum(self._since) / len(self._since)
-        self.curve.append([self.step, round(mean, 5)])
+        self.curve.append([self.step, float(f"{mean:.5g}")])
         self._since = []
         if self.processes.rank == 0:
-            print(f"{self.step:6d}/{steps}  loss {mean:.4f}  {took:.2f} s per step  {left(took * (steps - self.step))} to go",
+            print(f"{self.step:6d}/{steps}  loss {mean:.4g}  {took:.2f} s per step  {left(took * (steps - self.step))} to go",
                   flush=True)
 
     @contextlib.contextmanager

@@ -1,14 +1,16 @@
 """What is learned: a function from (network, batch, draws) to a loss. Everything of chance comes from `draws`."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha256
 
 import torch
 from torch import Tensor
 
-from ace_model.diffusion import TIMESTEPS, training_loss
+from ace_model.diffusion import TIMESTEPS, sigmas, training_loss
 
 from .network import Batch, Network
+from .settings import Settings
 
 
 class Draws:
@@ -36,13 +38,23 @@ def number(*parts: object) -> int:
     return int.from_bytes(sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
-def ace(network: Network, batch: Batch, draws: Draws) -> Tensor:
-    """The paper's: mean squared error of the target's noise, timesteps uniform, clean conditions (section 2.3)."""
+def ace(network: Network, batch: Batch, draws: Draws, min_snr: float = 0.0) -> Tensor:
+    """The paper's: mean squared error of the target's noise, timesteps uniform, clean conditions (section 2.3).
+
+    min_snr: γ of arXiv 2303.09556: an error at a signal-to-noise ratio above it counts γ / ratio. 0: every error counts alike.
+    """
     clean = batch.latents[0]
     timestep, noise = draws.integers(TIMESTEPS).to(clean.device), draws.normal(clean.shape[1:]).to(clean.device)
     prepared = network.prepare(batch.texts, batch.names)
-    return training_loss(lambda x, t: network.eps(x, t, batch, prepared), clean, timestep=timestep, noise=noise)
+    weight = (min_snr * sigmas().to(clean.device)[timestep] ** 2).clamp(max=1).reshape(-1, 1, 1, 1) if min_snr else None
+    return training_loss(lambda x, t: network.eps(x, t, batch, prepared), clean, timestep=timestep, noise=noise, weight=weight)
 
 
 Objective = Callable[[Network, Batch, Draws], Tensor]
 OBJECTIVES: dict[str, Objective] = {"ace": ace}
+
+
+def objective_of(settings: Settings) -> Objective:
+    """With its own settings."""
+    own = {"ace": {"min_snr": settings.train.min_snr}}.get(settings.train.objective, {})
+    return partial(OBJECTIVES[settings.train.objective], **own)

@@ -77,8 +77,8 @@ class Optimizer:
 @dataclass(frozen=True)
 class Train:
     """batch: examples in one pass of one process · accumulate: passes in a step · ema: decay of the averaged weights, 0 for
-    none · drop_text, drop_history: probabilities · token_budget: of one picture, 0 for the model's own · every: steps between
-    points of the loss curve."""
+    none · drop_text, drop_history: probabilities · min_snr: makes errors in nearly clean pictures count less (objectives.py), 0
+    for not · token_budget: of one picture, 0 for the model's own · every: steps between points of the loss curve."""
 
     steps: int = number(1000, 1, 10**8)
     batch: int = number(1, 1, 4096)
@@ -86,6 +86,7 @@ class Train:
     ema: float = number(0.0, 0.0, 0.999999)
     drop_text: float = number(0.1, 0.0, 1.0)
     drop_history: float = number(0.0, 0.0, 1.0)
+    min_snr: float = number(0.0, 0.0, 1e6)
     token_budget: int = number(0, 0, 65536)
     seed: int = number(0, 0, 2**53)
     objective: str = one_of("ace", "consistency", default="ace")
@@ -213,8 +214,10 @@ class Reader:
             return value
         if hint in (int, float):
             return self.number(spec, hint, value, place)
-        if hint is bool and not isinstance(value, bool):
-            raise self.error(place, f"{name} is {shown(value)}, but must be true or false.")
+        if hint is bool:
+            if not isinstance(value, bool):
+                raise self.error(place, f"{name} is {shown(value)}, but must be true or false.")
+            return value
         if hint in (str, Path) and (not isinstance(value, str) or not value):
             raise self.error(place, f"{name} is {shown(value)}, but must be a {'path' if hint is Path else 'word'}.")
         choices = spec.metadata.get("one_of")

@@ -79,6 +79,19 @@ def test_the_loss_on_a_golden_case_is_the_package_s_own(name):
     assert objectives.ace(net, samples, draws).item() == expected.item() > 0
 
 
+@pytest.mark.parametrize("min_snr", [0.02, 5.0])
+def test_min_snr_weighs_errors_as_its_paper_does(min_snr, monkeypatch):
+    """arXiv 2303.09556, for a network that predicts noise: min(SNR, γ) / SNR, with the ratio of the schedule's own ᾱ."""
+    net, samples = taught()[0], batch()
+    ratio = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
+    ratio = ratio / (1 - ratio)
+    for timestep in (10, 500, 900):
+        monkeypatch.setattr(objectives.Draws, "integers", lambda self, high, at=timestep: torch.tensor([at, at]))
+        with torch.no_grad():
+            plain, weighed = (float(objectives.ace(net, samples, objectives.Draws(0, 0, range(2)), g)) for g in (0, min_snr))
+        assert weighed == pytest.approx(plain * min(float(ratio[timestep]), min_snr) / float(ratio[timestep]), rel=1e-3)
+
+
 def test_padding_changes_nothing():
     """Samples with texts of other lengths together, and each alone."""
     net, _ = taught()

@@ -25,7 +25,8 @@ def test_the_least_file_has_defaults_and_paths_beside_it(tmp_path):
 
 
 def test_every_kind_of_value(tmp_path):
-    found = read(written(tmp_path, LEAST.replace("data: set", "data: {path: after, controls: [before, /abs]}") + """
+    text = LEAST.replace("data: set", "data: {path: after, controls: [before, /abs]}")
+    found = read(written(tmp_path, text.replace("vae:", "checkpointing: false, vae:") + """
 lora: {rank: 8, alpha: 4, targets: [attn.q, mlp.fc1], save_as: bf16}
 optimizer: {rate: 1e-4, schedule: cosine, warmup: 10}
 train: {steps: 2000, ema: 0.99, seed: 7}
@@ -34,6 +35,7 @@ save: {every: 50, keep: 5}
 """))
     assert found.data.controls == (tmp_path / "before", Path("/abs")) and found.lora.targets == ("attn.q", "mlp.fc1")
     assert found.optimizer.rate == 1e-4 and found.lora.alpha == 4.0 and isinstance(found.lora.alpha, float)
+    assert found.model.checkpointing is False
     assert found.samples.requests == ("one.json", {"instruction": "hello"}) and found.save.keep == 5
 
 

@@ -4,6 +4,7 @@ from .shapes import KINDS
 from .world import BACKDROP, COLORS, LIGHTS, PLACES, SHAPES, SIGN_PLACES, SKINS, STUDIO, TEXTURES, Face, Figure, Scene, Sign
 
 HORIZON = 78  # pixels from the top
+RING = 0.74, 0.24  # its line's radius and half its width, by the thing's: a shape that only a lesson has (demo/lessons)
 KIND = {kind: i for i, kind in enumerate(KINDS)}
 CLASS_COLORS = dict(zip((*SHAPES, "face", "figure", "sign"), (
     (255, 60, 60), (60, 255, 60), (60, 60, 255), (255, 255, 60), (255, 60, 255), (60, 255, 255),
@@ -38,9 +39,9 @@ def draw(scene: Scene, view: str = "picture") -> tuple[list[tuple[float, ...]], 
         return bones(scene.figure) if scene.figure else [], ((0, 0, 0),) * 4, LIGHTS["day"]
     rows: list[tuple[float, ...]] = []
     for thing in sorted(scene.things, key=lambda t: t.nearness):
+        sizes = [thing.radius * part for part in RING] if thing.shape == "ring" else [thing.radius]
         rows.append(_paint(view, thing.shape, depth_at(thing.centre[1] + thing.radius), primitive(
-            thing.shape, (*thing.centre, thing.radius), COLORS[thing.color], thing.texture,
-            second_color(COLORS[thing.color]))))
+            thing.shape, (*thing.centre, *sizes), COLORS[thing.color], thing.texture, second_color(COLORS[thing.color]))))
     for part, bottom, made in (("face", 128, face(scene.face) if scene.face else ()),
                                ("figure", 120, figure(scene.figure) if scene.figure else ()),
                                ("sign", 128, sign(scene.sign) if scene.sign else ())):

@@ -107,8 +107,8 @@ def regaze(scene: Scene, rng: Random):
         gaze=words.GAZE_WORDS[new], new=new)
 
 
-def add(scene: Scene, rng: Random):
-    thing = random_thing(rng, scene.things, rows_of(scene))
+def add(scene: Scene, rng: Random, **fixed):
+    thing = random_thing(rng, scene.things, rows_of(scene), **fixed)
     return scene.but(things=(*scene.things, thing)), words.say(
         rng, "add a <looks> <spot> [to|in] {image}", "[put|place] a <looks> <spot> in {image}", "{image} with a <looks> <spot>",
         "{image} add a <looks> <spot>", "add a <looks> to {image}, <spot>",
@@ -122,12 +122,13 @@ def remove(scene: Scene, rng: Random):
         "{image} remove <it>", it=words.the(rng, scene.things[i]))
 
 
-def swap(scene: Scene, rng: Random):
+def swap(scene: Scene, rng: Random, **fixed):
     """Another thing in the place of one."""
     i = rng.randrange(len(scene.things))
     old = scene.things[i]
     new = replace(old, shape=other(rng, SHAPES, *(t.shape for t in scene.things)),
                   color=other(rng, COLORS, *(t.color for t in scene.things)), texture="plain")
+    new = replace(new, **fixed)
     return scene.but(things=(*scene.things[:i], new, *scene.things[i + 1:])), words.say(
         rng, "replace <it> in {image} [with|by] a <new>", "[swap|exchange] <it> in {image} for a <new>",
         "{image} with a <new> instead of <it>",

@@ -1,0 +1,104 @@
+"""What is taught: examples to learn from and unseen requests, drawn by the world's own renderer.
+
+Both lessons are judged as every task is (demo/world/judge.py): the answer must be nearer to the truth than to every scene that
+differs in one attribute, such as one of the six known shapes in the place of the ring.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import Random
+
+from ..world.scenes import Picture, Scene, random_scene, render
+from ..world.scenes.world import random_thing
+from ..world.tasks import Sample, Turn, generate, words
+from ..world.tasks.analysis import say_caption
+from ..world.tasks.base import ANALYSIS, CONTROL, ELEMENT, GENERATION, LAYER, MULTI_TURN, REFERENCE, REPAINTING, SEMANTIC
+from ..world.tasks.editing import SCENES, add, swap
+
+RING = {"shape": "ring", "texture": "plain", "size": "big"}
+GAZES = {"left": "right", "right": "left"}
+ORDINARY = {GENERATION: 5, REPAINTING: 5, ELEMENT: 5, CONTROL: 4, SEMANTIC: 3, LAYER: 3, ANALYSIS: 2, REFERENCE: 2,
+            MULTI_TURN: 1}
+HOW = ("from words", "added", "instead")
+
+
+def ring(rng: Random, how: str) -> Sample:
+    """A request for a ring, a shape that no task of the world has."""
+    if how == "from words":
+        first = random_thing(rng, **RING)
+        things = (first, *([random_thing(rng, (first,))] if rng.random() < 0.5 else []))
+        scene = random_scene(rng, "things", 0).but(things=things)
+        return Sample("ring", how, (Turn(say_caption(rng, scene)),), Picture(scene))
+    scene = SCENES["few"](rng)
+    new, text = (add if how == "added" else swap)(scene, rng, **RING)
+    return Sample("ring", how, (Turn(text, (Picture(scene),)),), Picture(new))
+
+
+def mirrored(scene: Scene) -> Scene:
+    """The scene with left and right exchanged."""
+    things = tuple(replace(t, spot=flipped(t.spot)) for t in scene.things)
+    face = scene.face and replace(scene.face, gaze=GAZES.get(scene.face.gaze, scene.face.gaze))
+    return scene.but(things=things, face=face)
+
+
+def flipped(spot: str) -> str:
+    return " ".join(GAZES.get(word, word) for word in spot.split())
+
+
+def mirror(rng: Random, how: str = "mirrored") -> Sample:
+    """A scene that looks other in a mirror. Which of two things hides the other must not change."""
+    while True:
+        scene = random_scene(rng, rng.choice(("things", "things", "things", "face")))
+        new = mirrored(scene)
+        shown, wanted = render([Picture(scene), Picture(new)])
+        if new != scene and (shown.flip(-1) - wanted).abs().max() < 0.02 and (shown - wanted).abs().max() > 0.1:
+            text = words.say(rng, "mirror {image}", "{image} [in a mirror|mirrored]", "swap left and right in {image}",
+                             "exchange left and right in {image}")
+            return Sample("mirror", how, (Turn(text, (Picture(scene),)),), Picture(new))
+
+
+def ordinary() -> list[Sample]:
+    """Requests that the model knows already, with one or two pictures."""
+    rng, out = Random("lesson ordinary"), []
+    for task, count in ORDINARY.items():
+        found = []
+        while len(found) < count:
+            sample = generate(rng, task)
+            if len(sample.pictures) <= 2 and all(p.photo is None for p in (sample.target, *sample.pictures)):
+                found.append(sample)
+        out += found
+    return out
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """make: rng, one of `kinds` → a sample · count: of examples · ordinary: how many requests that the model knows already go
+    with them · settings: of the trainer, as in its YAML file."""
+
+    make: Callable[[Random, str], Sample]
+    kinds: tuple[str, ...]
+    count: int
+    ordinary: int
+    settings: dict
+
+    def samples(self, name: object, count: int) -> list[Sample]:
+        """The same for the same name; kinds take turns."""
+        rng = Random(f"lesson {name}")
+        return [self.make(rng, self.kinds[i % len(self.kinds)]) for i in range(count)]
+
+    def examples(self) -> list[Sample]:
+        return self.samples("examples", self.count)
+
+    def requests(self, count: int = 100, seed: int = 1) -> list[Sample]:
+        """None of them is an example."""
+        known = {(s.target, s.turns) for s in self.examples()}
+        return [s for s in self.samples(f"requests {seed}", 2 * count) if (s.target, s.turns) not in known][:count]
+
+
+LESSONS = {
+    "subject": Lesson(ring, HOW, 12, 30, {
+        "lora": {"rank": 8, "alpha": 8}, "optimizer": {"rate": 0.003, "schedule": "cosine", "warmup": 10},
+        "train": {"steps": 1500, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}}),
+    "task": Lesson(mirror, ("mirrored",), 60, 0, {
+        "lora": {"rank": 16, "alpha": 16}, "optimizer": {"rate": 0.003, "schedule": "cosine", "warmup": 10},
+        "train": {"steps": 1000, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}})}
