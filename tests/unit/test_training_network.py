@@ -61,7 +61,7 @@ def loss_and_gradient(net, live, samples=None):
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_loss_on_a_golden_case_is_the_package_s_own(name):
-    """Exactly: the same network, noise and timestep through the trainer, and through DiT and training_loss."""
+    """The same network, noise and timestep through the trainer, and through DiT and training_loss; threads may round otherwise."""
     from safetensors.torch import load_file
     case = Case(load_file(GOLDEN / "ace_tiny_cases.safetensors"), name)
     sd, config = read(GOLDEN / "ace_tiny.safetensors")
@@ -76,7 +76,7 @@ def test_the_loss_on_a_golden_case_is_the_package_s_own(name):
     again = objectives.Draws(3, 7, [0])
     timestep, noise = again.integers(1000), again.normal(case.x.shape[1:])
     expected = training_loss(lambda x, t: case.eps(plain, case.positive, x, t), case.x, timestep=timestep, noise=noise)
-    assert objectives.ace(net, samples, draws).item() == expected.item() > 0
+    assert objectives.ace(net, samples, draws).item() == pytest.approx(expected.item(), rel=1e-6) and expected > 0
 
 
 @pytest.mark.parametrize("min_snr", [0.02, 5.0])
