@@ -31,7 +31,7 @@ def test_three_turns_a_branch_another_seed_and_back(frontends, nodes_2):
     for label, value in (("Guidance", "1.5"), ("Rescale", "0")):
         panel.get_by_label(label).fill(value)
     for count, text in enumerate(("make the red star in {image} purple", "show {image} at night", BACK), 1):
-        panel.get_by_label("Seed").fill("7")  # the same answers each time: they are judged
+        panel.get_by_label("Seed", exact=True).fill("7")  # the same answers each time: they are judged
         say(page, panel, text, count)
     first, second, third = record(page)["turns"]
     assert [turn["parent"] for turn in (first, second, third)] == [None, first["id"], second["id"]]

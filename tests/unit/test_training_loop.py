@@ -1,4 +1,4 @@
-"""The loop that every trainer runs: the same numbers however often it is interrupted, and nothing lost when something breaks."""
+"""The loop that every trainer runs: the same numbers however often it is interrupted, nothing lost when something breaks."""
 
 import math
 import os
@@ -28,8 +28,8 @@ def loop_in(folder, seed=0, keep=2, average=0.9, **options):
     weight = torch.nn.Parameter(torch.randn(3, generator=torch.Generator().manual_seed(seed)))
     bias = torch.nn.Parameter(torch.zeros(()))
     optimizers = [torch.optim.AdamW([weight], weight_decay=0.1), torch.optim.SGD([bias], lr=1.0)]
-    loop = Loop({"weight": weight, "bias": bias}, optimizers, rate("cosine", 0.05, 5, 100), folder and Checkpoints(folder, keep),
-                average, **options)
+    loop = Loop({"weight": weight, "bias": bias}, optimizers, rate("cosine", 0.05, 5, 100),
+                folder and Checkpoints(folder, keep), average, **options)
     return loop, lambda step: lesson(step, weight, bias)
 
 
@@ -188,7 +188,7 @@ def test_ctrl_c_saves_what_is_complete(tmp_path, number):
 def test_another_run_s_checkpoint_is_refused_by_name(tmp_path):
     loop, work = loop_in(tmp_path, identity={"lora.rank": 16})
     loop.run(work, 5)
-    with pytest.raises(CheckpointError, match="lora.rank is 8, but .* was trained with 16: set it back, or give another output"):
+    with pytest.raises(CheckpointError, match="lora.rank is 8, but .* was trained with 16: set it back, or give another"):
         loop_in(tmp_path, identity={"lora.rank": 8})[0].resume()
     other, _ = loop_in(tmp_path)
     other.weights["more"] = torch.zeros(1)

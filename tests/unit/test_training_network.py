@@ -61,7 +61,7 @@ def loss_and_gradient(net, live, samples=None):
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_loss_on_a_golden_case_is_the_package_s_own(name):
-    """The same network, noise and timestep through the trainer, and through DiT and training_loss; threads may round otherwise."""
+    """The same network, noise and timestep through the trainer and through DiT and training_loss, within a rounding."""
     from safetensors.torch import load_file
     case = Case(load_file(GOLDEN / "ace_tiny_cases.safetensors"), name)
     sd, config = read(GOLDEN / "ace_tiny.safetensors")
