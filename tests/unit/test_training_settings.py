@@ -1,5 +1,7 @@
 """The settings file: what is wrong is said with its line and what was probably meant."""
 
+import re
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,16 @@ def test_a_file_that_is_not_there(tmp_path):
     (tmp_path / "latin.yaml").write_bytes("data: caf\xe9".encode("latin-1"))
     with pytest.raises(SettingsError, match="not UTF-8"):
         read(tmp_path / "latin.yaml")
+
+
+def test_the_page_shows_every_key_at_its_default(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    shown = re.search(r"```yaml\n(data:\n  path: my set .*?)```", page, re.DOTALL)[1]
+    (tmp_path / "settings.yaml").write_text(shown, encoding="utf-8")
+    found = read(tmp_path / "settings.yaml")
+    needed = {"data": found.data, "output": found.output, "model": found.model,
+              "samples": replace(settings.Samples(), requests=found.samples.requests)}
+    assert found == settings.Settings(**needed)
+    for section in fields(settings.Settings):
+        for key in fields(section.type) if is_dataclass(section.type) else ():
+            assert key.name in shown or key.name in ("controls", "folder", "cache"), f"{section.name}.{key.name}"
