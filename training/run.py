@@ -23,7 +23,7 @@ from .encode import Encoder
 from .feed import Feed
 from .loop import Loop, left, rate
 from .network import BASES, Network, frozen
-from .objectives import OBJECTIVES
+from .objectives import OBJECTIVES, objective_of
 from .processes import Several
 from .settings import Settings
 
@@ -147,7 +147,7 @@ class Run:
         feed = Feed(lambda i: encoder(self.examples[i]), len(self.examples), settings.train.batch, settings.train.accumulate,
                     settings.train.seed, settings.train.drop_text, settings.train.drop_history, self.processes.rank,
                     self.processes.count)
-        objective = OBJECTIVES[settings.train.objective]
+        objective = objective_of(settings)
         loop = Loop(live, [optimizer_of(settings, list(live.values()))],
                     rate(settings.optimizer.schedule, settings.optimizer.rate, settings.optimizer.warmup, settings.train.steps),
                     Checkpoints(settings.output / "checkpoints", settings.save.keep), settings.train.ema,
