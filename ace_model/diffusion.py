@@ -64,10 +64,35 @@ def ddim(eps: Callable[[Tensor, Tensor], Tensor], x: Tensor, steps: int = STEPS)
     return x
 
 
+def lcm(eps: Callable[[Tensor, Tensor], Tensor], x: Tensor, steps: int, generator: torch.Generator | None = None) -> Tensor:
+    """Sample a network that leaps to the clean latent, as ComfyUI's sampler `lcm` does over the trailing timesteps.
+
+    eps, x as for `ddim`. Multistep consistency sampling (arXiv 2303.01469, algorithm 1): every clean latent but the last gets
+    fresh noise, from `generator`, of the next timestep.
+    """
+    timesteps = trailing_timesteps(steps)
+    for i, t in enumerate(t.expand(len(x)).to(x.device) for t in timesteps):
+        x = clean_of(x, eps(x, t), t)
+        if i + 1 < steps:
+            fresh = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=generator.device if generator else x.device)
+            x = add_noise(x, fresh.to(x.device), timesteps[i + 1].expand(len(x)).to(x.device))
+    return x
+
+
+def clean_of(noisy: Tensor, eps: Tensor, timestep: Tensor) -> Tensor:
+    """The clean latent that a prediction implies, (noisy − √(1 − ᾱ)·eps) / √ᾱ; noisy, eps (B, …), timestep (B,) integers."""
+    signal, spread = levels(timestep, noisy.ndim)
+    return (noisy - spread * eps) / signal
+
+
+def levels(timestep: Tensor, dims: int) -> tuple[Tensor, Tensor]:
+    """√ᾱ and √(1 − ᾱ) at timestep (B,), shaped (B, 1, …) with so many dimensions."""
+    return tuple(table.to(timestep.device)[timestep].reshape(-1, *[1] * (dims - 1)) for table in signal_and_noise())
+
+
 def add_noise(clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
     """√ᾱ·clean + √(1 − ᾱ)·noise; clean, noise (B, …), timestep (B,) integers."""
-    signal, spread = (table.to(clean.device)[timestep].reshape(-1, *[1] * (clean.ndim - 1))
-                      for table in signal_and_noise())
+    signal, spread = levels(timestep, clean.ndim)
     return signal * clean + spread * noise
 
 

@@ -17,7 +17,7 @@ from random import Random
 import torch
 from torch import Tensor
 
-from ace_model.diffusion import ddim, guide
+from ace_model.diffusion import ddim, guide, lcm
 from ace_model.reuse import ContextReuse
 from tools.files import replace_file
 from training.network import Batch
@@ -37,6 +37,7 @@ README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- score of the demo model -->", "<!-- end of score -->"
 PHOTOS = "held-out photographs"
 HIDDEN = 100  # cases
+REPORTED = "seed", "steps", "guidance", "rescale", "sampler", "lora", "bf16", "reuse", "ceiling"
 
 
 def cases(seed: int, task: str, count: int) -> list[Sample]:
@@ -119,6 +120,7 @@ CONTROLS = {
                                      most=0.5),  # a guess between two pictures is right half the time
     "pictures swapped": Control(pictures_swapped, most=0.15),
     "pictures and names swapped": Control(both_swapped, share=0.4, within=0.03)}
+SAMPLERS = {"euler": lambda eps, noise, steps, generator: ddim(eps, noise, steps), "lcm": lcm}
 
 
 class Answerer:
@@ -130,6 +132,8 @@ class Answerer:
         self.model = None if args.ceiling else tiny.load(Tokenizer(args.tokenizer), args.weights).to(args.device).eval()
         if self.model and args.lora:
             lora.merge(self.model.dit, args.lora)
+        if args.bf16 and self.model:
+            self.model = tiny.network_of(self.model, "bf16", args.device)
 
     @torch.no_grad()
     def __call__(self, samples: list[Sample], one_name: bool = False, hidden: list[int] | None = None) -> list[Tensor]:
@@ -173,16 +177,18 @@ class Answerer:
         names = torch.tensor([f.names for f in frames], device=device).T
         both = [Batch(latents, masks, t, torch.zeros_like(names) if self.one_name else names) for t in (texts, negatives)]
         with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=device != "cpu"):
-            prepared = [self.model.prepare(b.texts, b.names) for b in both]
-            reuses = [ContextReuse(self.args.reuse) for _ in both]
+            branches = both[:1] if self.args.guidance == 1 else both
+            prepared = [self.model.prepare(b.texts, b.names) for b in branches]
+            reuses = [ContextReuse(self.args.reuse) for _ in branches]
 
             def eps(x: Tensor, t: Tensor) -> Tensor:
                 for reuse in reuses:
                     reuse.begin(x)
-                cond, uncond = (self.model.eps(x, t, *each).float() for each in zip(both, prepared, reuses, strict=True))
-                return guide(cond, uncond, self.args.guidance, self.args.rescale)
-            noise = torch.randn(latents[0].shape, generator=torch.Generator().manual_seed(self.args.seed)).to(device)
-            clean = ddim(eps, noise, self.args.steps)
+                found = [self.model.eps(x, t, *each).float() for each in zip(branches, prepared, reuses, strict=True)]
+                return guide(found[0], found[-1], self.args.guidance, self.args.rescale)
+            generator = torch.Generator().manual_seed(self.args.seed)
+            noise = torch.randn(latents[0].shape, generator=generator).to(device)
+            clean = SAMPLERS[self.args.sampler](eps, noise, self.args.steps, generator)
         return self.vae.decode(clean.float()).clamp(0, 1)
 
 
@@ -213,8 +219,8 @@ def score(args: argparse.Namespace) -> dict:
         photos = photo_cases()
         tasks[PHOTOS] = summary(PHOTOS, measure(answerer(photos), photos), began)
     history = [r[1] for s, r in chosen.get(MULTI_TURN, []) if s.history]
-    report = {"tasks": tasks, "history questions": share(history), "history cases": len(history), "controls": {}, "settings": {
-        k: str(v) for k, v in vars(args).items() if k in ("seed", "steps", "guidance", "rescale", "reuse", "ceiling", "lora")}}
+    report = {"tasks": tasks, "history questions": share(history), "history cases": len(history), "controls": {},
+              "settings": {k: str(v) for k, v in vars(args).items() if k in REPORTED}}
     print(f"history questions        {report['history questions']:6.1%}")
     for name in () if args.ceiling or args.no_controls else CONTROLS:
         report["controls"][name] = run_control(answerer, CONTROLS[name], chosen, args.cases)
@@ -305,13 +311,15 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--steps", type=int, default=Sampling.steps)
     p.add_argument("--guidance", type=float, default=Sampling.guidance)
     p.add_argument("--rescale", type=float, default=Sampling.rescale)
+    p.add_argument("--sampler", choices=SAMPLERS, default="euler", help="lcm: for a LoRA for few steps, with --guidance 1")
+    p.add_argument("--lora", type=Path, help="file to add to the weights, such as that of demo.trainer.fast")
+    p.add_argument("--bf16", action="store_true", help="the network in bfloat16, as ComfyUI runs it on most cards")
     p.add_argument("--reuse", type=int, default=1, help="compute condition images in every so many steps (default: in all)")
     p.add_argument("--batch", type=int, default=32)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--ceiling", action="store_true", help="score the exact answers, passed through the autoencoder")
     p.add_argument("--no-controls", action="store_true")
     p.add_argument("--weights", type=Path, default=tiny.WEIGHTS, help="folder of the weights (default: those that ship)")
-    p.add_argument("--lora", type=Path, help="a LoRA file that changes the model")
     p.add_argument("--tokenizer", type=Path, help="tokenizer.json of T5 (default: the one in COMFYUI_PATH)")
     p.add_argument("--out", type=Path, help="file for the report as JSON")
     p.add_argument("--publish", action="store_true", help="save the report beside the weights and its table in the README")

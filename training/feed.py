@@ -6,9 +6,9 @@ from random import Random
 import torch
 
 from .batches import Batches, bucket
+from .draws import Draws
 from .encode import Encoded
 from .network import Batch
-from .objectives import Draws
 
 
 class Feed:

@@ -16,8 +16,9 @@ from ace_model.config import ACEConfig
 from ace_model.dit import DiT
 
 from . import lora
+from .draws import Draws
 from .network import BASES, Batch, Network, TrainedDiT, frozen
-from .objectives import OBJECTIVES, Draws
+from .objectives import objective_of
 from .settings import Settings
 
 Sides = list[tuple[int, int]]  # height and width in pixels of each frame, target first
@@ -114,10 +115,11 @@ def peak(config: ACEConfig, settings: Settings, sides: Sides, words: list[int], 
         network = Network(dit, lambda text: torch.empty(int(text) if text.isdigit() else 1, config.text_width),
                           BASES[settings.model.base])
         cells = [(height // 8, width // 8) for height, width in sides]
+        texts = [[str(length)] * batch for length in words]
         samples = Batch([torch.empty(batch, config.latent_channels, *each) for each in cells],
-                        [torch.empty(batch, 1, *each) for each in cells], [[str(length)] * batch for length in words])
+                        [torch.empty(batch, 1, *each) for each in cells], texts, negatives=texts)
         with LiveBytes() as live:
-            OBJECTIVES[settings.train.objective](network, samples, Draws(0, 0, range(batch))).backward()
+            objective_of(settings)(network, samples, Draws(0, 0, range(batch))).backward()
     return live.peak
 
 

@@ -1,41 +1,16 @@
 """What is learned: a function from (network, batch, draws) to a loss. Everything of chance comes from `draws`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from hashlib import sha256
 
-import torch
 from torch import Tensor
 
 from ace_model.diffusion import TIMESTEPS, sigmas, training_loss
 
+from .consistency import consistency
+from .draws import Draws
 from .network import Batch, Network
 from .settings import Settings
-
-
-class Draws:
-    """Chance for the samples of a batch. Each has its own, of seed, step and its place among all samples of the step: it does
-    not matter how many processes share a step, on which device they run, or where a run was interrupted."""
-
-    def __init__(self, seed: int, step: int, places: Sequence[int]):
-        self.generators = [torch.Generator().manual_seed(number(seed, step, place)) for place in places]
-
-    def integers(self, high: int, low: int = 0) -> Tensor:
-        """(B,) from low up to high, without high."""
-        return torch.stack([torch.randint(low, high, (), generator=each) for each in self.generators])
-
-    def uniform(self) -> Tensor:
-        """(B,) in [0, 1)."""
-        return torch.stack([torch.rand((), generator=each) for each in self.generators])
-
-    def normal(self, shape: Sequence[int]) -> Tensor:
-        """(B, *shape)."""
-        return torch.stack([torch.randn(*shape, generator=each) for each in self.generators])
-
-
-def number(*parts: object) -> int:
-    """A seed of 63 bits from anything that can be printed."""
-    return int.from_bytes(sha256(repr(parts).encode()).digest()[:8], "big") >> 1
 
 
 def ace(network: Network, batch: Batch, draws: Draws, min_snr: float = 0.0) -> Tensor:
@@ -51,10 +26,10 @@ def ace(network: Network, batch: Batch, draws: Draws, min_snr: float = 0.0) -> T
 
 
 Objective = Callable[[Network, Batch, Draws], Tensor]
-OBJECTIVES: dict[str, Objective] = {"ace": ace}
+OBJECTIVES: dict[str, Objective] = {"ace": ace, "consistency": consistency}  # by the name in train.objective
 
 
 def objective_of(settings: Settings) -> Objective:
     """With its own settings."""
-    own = {"ace": {"min_snr": settings.train.min_snr}}.get(settings.train.objective, {})
-    return partial(OBJECTIVES[settings.train.objective], **own)
+    own = {"ace": {"min_snr": settings.train.min_snr}, "consistency": {"options": settings.consistency}}
+    return partial(OBJECTIVES[settings.train.objective], **own[settings.train.objective])

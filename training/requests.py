@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ace_model import record_json
 from ace_model.config import Defaults
-from ace_model.diffusion import ddim, guide
+from ace_model.diffusion import ddim, guide, lcm
 from ace_model.errors import InputError
 from ace_model.record import Record, Turn
 
@@ -17,7 +17,8 @@ from .data import opened
 from .encode import SCALE
 from .network import Batch, Network, Prepared
 
-SHORT = ("width", "height", "steps", "guidance", "rescale", "negative", "token_budget", "target_image")  # a turn's settings
+SHORT = ("width", "height", "steps", "guidance", "rescale", "sampler", "negative", "token_budget",
+         "target_image")  # a turn's settings
 
 
 class RequestError(InputError):
@@ -104,5 +105,6 @@ def sample(network: Network, tokens, turn: Turn, steps: int) -> Tensor:
         if settings.guidance == 1:
             return network.eps(x, t, batch, both[0]).float()
         return guide(*(network.eps(x, t, batch, each).float() for each in both), settings.guidance, settings.rescale)
-    noise = torch.randn(1, 4, *cells, generator=torch.Generator().manual_seed(turn.seed % 2**63))
-    return ddim(eps, noise.to(network.device), steps)
+    generator = torch.Generator().manual_seed(turn.seed % 2**63)
+    noise = torch.randn(1, 4, *cells, generator=generator).to(network.device)
+    return lcm(eps, noise, steps, generator) if settings.sampler == "lcm" else ddim(eps, noise, steps)

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ace_model.config import shown
+from ace_model.diffusion import GUIDANCE, RESCALE
 from ace_model.errors import InputError
 
 LAYERS = r"blocks\.\d+\.((attn|cross_attn)\.[qkvo]|mlp\.fc[12])"  # attention and MLP of every block
@@ -94,6 +95,24 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Consistency:
+    """With train.objective consistency: a LoRA for few steps (consistency.py says why).
+
+    guidance, rescale: what the LoRA makes unnecessary · solver: steps of the sampler that it imitates · steps: numbers of steps
+    that it will be used with; share: how many of the timesteps are drawn from theirs · huber: errors of the clean latent
+    below it count squared · damping: noisy steps' errors are divided by σ to this power.
+    """
+
+    guidance: float = number(GUIDANCE, 1.0, 100.0)
+    rescale: float = number(RESCALE, 0.0, 1.0)
+    solver: int = number(20, 1, 1000)
+    steps: tuple[int, ...] = field(default=(2, 4), metadata={"low": 1, "high": 1000})
+    share: float = number(0.5, 0.0, 1.0)
+    huber: float = number(0.1, 1e-6, 1e3)
+    damping: float = number(0.5, 0.0, 2.0)
+
+
+@dataclass(frozen=True)
 class Samples:
     """Pictures to make while training. requests: LCU records (files, or written here) · every: steps, 0 for none."""
 
@@ -119,6 +138,7 @@ class Settings:
     lora: LoRA = field(default_factory=LoRA)
     optimizer: Optimizer = field(default_factory=Optimizer)
     train: Train = field(default_factory=Train)
+    consistency: Consistency = field(default_factory=Consistency)
     samples: Samples = field(default_factory=Samples)
     save: Save = field(default_factory=Save)
 

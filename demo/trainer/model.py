@@ -1,6 +1,7 @@
 """A tiny ACE: the pack's own DiT with the demo's text encoder, as one module for training and scoring."""
 
 import json
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from ace_model.lcu import IDENTIFIERS
 from ace_model.reuse import ContextReuse
 from tools.files import replace_file
 from tools.gallery.models import DEMO_DIT, DEMO_T5
-from training.network import Batch, Prepared, predict
+from training.network import BASES, Batch, Network, Prepared, frozen, predict
 
 from .text import ENCODER, Tokenizer, text_encoder
 
@@ -151,3 +152,12 @@ def load(tokenizer: Tokenizer | None = None, folder: Path = WEIGHTS) -> TinyACE:
     model.t5.load_state_dict(t5 | {"encoder.embed_tokens.weight": t5["shared.weight"]})
     model.seen |= t5["shared.weight"].abs().sum(1) > 0
     return model
+
+
+def network_of(model: TinyACE, base: str = "float32", device: str = "cpu") -> Network:
+    """The model as the pack's trainer takes it: a frozen DiT, and texts' features remembered. base: see training.network."""
+    @lru_cache(65536)
+    @torch.no_grad()
+    def features(text: str) -> Tensor:
+        return model.features(*(x.to(model.identifiers.device) for x in model.tokenizer.batch([text])))[0].cpu()
+    return Network(frozen(model.dit.state_dict(), model.dit.config, base, False, device), features, BASES[base])

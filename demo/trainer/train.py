@@ -74,7 +74,7 @@ class Bank:
                 self.ring[self.oldest] = sample
                 self.oldest = (self.oldest + 1) % self.capacity
 
-    def draw(self, rng: Random, count: int) -> Batch:
+    def draw(self, rng: Random, count: int, drop_text: float = DROP_TEXT) -> Batch:
         """Samples of one kind (number and size of images, short or long texts), so that little is padding.
 
         `count` of scenes, fewer of larger pictures, so that every batch has as many cells. Kinds come as often as samples have
@@ -85,10 +85,10 @@ class Bank:
         while len(group) < count:
             sample = self[rng.randrange(len(self))]
             if self.kind(sample) == wanted:
-                group.append((*sample[:2], sample[3] if rng.random() < DROP_TEXT else sample[2], sample[4]))
-        return Batch(torch.stack([s[0] for s in group], 1), torch.stack([s[1] for s in group], 1),
-                          [list(frame) for frame in zip(*(s[2] for s in group), strict=True)],
-                          torch.tensor([s[3] for s in group]).T)
+                group.append((*sample[:2], sample[3] if rng.random() < drop_text else sample[2], *sample[3:]))
+        texts, negatives = ([list(frame) for frame in zip(*each, strict=True)] for each in list(zip(*group, strict=True))[2:4])
+        return Batch(torch.stack([s[0] for s in group], 1), torch.stack([s[1] for s in group], 1), texts,
+                     torch.tensor([s[4] for s in group]).T, negatives)
 
     @staticmethod
     def kind(sample) -> tuple[int, int, bool]:

@@ -27,6 +27,7 @@ SIGLIP = Model("sigclip_vision_patch14_384.safetensors", f"{HUB}/Comfy-Org/sigcl
 LOCAL = Model("comfyui_local_lora16.safetensors", f"{PLUS}/local_editing/comfyui_local_lora16.safetensors", "loras")
 
 DEMO_DIT, DEMO_T5, DEMO_VAE = "ace_demo_dit.safetensors", "ace_demo_t5.safetensors", "ace_demo_vae.safetensors"  # bundled
+DEMO_FAST = "ace_demo_fast.safetensors"  # bundled: a LoRA for few steps
 
 _KNOWN = {model.name: model for model in (DIT, DIT_1024, T5, VAE, FLUX, CLIP_L, FLUX_VAE, SAM, UPSCALER, FILL, FFT,
                                           PORTRAIT, SUBJECT, LOCAL, REDUX, SIGLIP)}
