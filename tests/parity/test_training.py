@@ -89,7 +89,7 @@ def test_what_the_nodes_make(last, models, encoders, turns, tmp_path, pack, monk
     assert torch.equal(encoded.masks[0], frames["target_mask"][0])
     assert encoded.masks[0].shape[1:] == encoded.latents[0].shape[1:]
     assert torch.equal(encoded.texts[0], text[0]) and torch.equal(encoded.negatives[0], negative_text[0])
-    torch.testing.assert_close(encoded.names, frames["indicators"][0], rtol=1e-5, atol=1e-6)  # there read together
+    torch.testing.assert_close(encoded.names, frames["indicators"][0], rtol=1e-4, atol=1e-5)  # there read together
 
 
 @torch.inference_mode()
