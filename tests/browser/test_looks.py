@@ -1,4 +1,4 @@
-"""Editor and panel in both themes and both ways of drawing nodes: every text is legible. Pictures go to .dev/screenshots/."""
+"""Editor, panel and inspector in both themes and both ways of drawing nodes. Pictures go to .dev/screenshots/."""
 
 import pytest
 
@@ -41,30 +41,52 @@ CONTRAST = """([root, selectors]) => {
 }"""
 
 
-@pytest.mark.parametrize("nodes_2", [False, True], ids=["classic", "nodes 2.0"])
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_every_text_is_legible(page, theme, nodes_2):
+SEEN = """() => {  // the inspector's picture as the page shows it: [width, height]
+    const node = app.graph._nodes.find(n => n.comfyClass === 'SaveImage')
+    const image = node?.imgs?.[0] ?? document.querySelector(`[data-node-id="${node?.id}"] img`)
+    return image?.naturalWidth > 0 && [image.naturalWidth, image.naturalHeight]
+}"""
+
+
+@pytest.fixture
+def looks(page, theme, nodes_2):
+    """The page in a theme and a way of drawing nodes; how its screenshots are called."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.tab.evaluate("theme => app.extensionManager.setting.set('Comfy.ColorPalette', theme)", theme)
     page.nodes_2(nodes_2)
-    name = f"{theme}, {'nodes 2.0' if nodes_2 else 'classic'}.png"
-    try:
-        page.load(page.template(START))
-        click(page, page.tab.evaluate(VALUE, "Turn 2"))
-        page.tab.keyboard.press("Control+End")
-        page.tab.keyboard.type(" and {imgae} or {")
-        page.tab.locator(".ace-over .ace-names li").first.wait_for()
-        page.tab.screenshot(path=SCREENSHOTS / f"editor, {name}")
-        found = page.tab.evaluate(CONTRAST, [".ace-over", EDITOR])
-        page.tab.keyboard.press("Escape")
-        page.tab.keyboard.press("Escape")
-        panel = fresh(page, [{"id": "a", "instruction": "look at {image}"}])
-        panel.locator(".ace-words").wait_for()
-        page.tab.evaluate("() => document.querySelector('.ace-words').after(Object.assign(document.createElement('p'), "
-                          "{className: 'ace-error', textContent: 'an error'}))")
-        page.tab.screenshot(path=SCREENSHOTS / f"panel, {name}")
-        found |= {f"panel {key}": value for key, value in page.tab.evaluate(CONTRAST, [".ace-panel", PANEL]).items()}
-    finally:
-        page.tab.evaluate("() => app.extensionManager.setting.set('Comfy.ColorPalette', 'dark')")
-        page.nodes_2(False)
+    yield f"{theme}, {'nodes 2.0' if nodes_2 else 'classic'}.png"
+    page.tab.evaluate("() => app.extensionManager.setting.set('Comfy.ColorPalette', 'dark')")
+    page.nodes_2(False)
+
+
+@pytest.mark.parametrize("nodes_2", [False, True], ids=["classic", "nodes 2.0"])
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_the_inspector_shows_its_picture(page, looks):
+    page.load(page.template("ACE What the model sees"))
+    page.tab.evaluate("() => app.queuePrompt(0)")
+    page.tab.wait_for_function(SEEN, timeout=120000)
+    page.settle()
+    page.tab.screenshot(path=SCREENSHOTS / f"inspector, {looks}")
+    width, height = page.tab.evaluate(SEEN)
+    assert width > 400 and height > 400
+
+
+@pytest.mark.parametrize("nodes_2", [False, True], ids=["classic", "nodes 2.0"])
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_every_text_is_legible(page, looks):
+    page.load(page.template(START))
+    click(page, page.tab.evaluate(VALUE, "Turn 2"))
+    page.tab.keyboard.press("Control+End")
+    page.tab.keyboard.type(" and {imgae} or {")
+    page.tab.locator(".ace-over .ace-names li").first.wait_for()
+    page.tab.screenshot(path=SCREENSHOTS / f"editor, {looks}")
+    found = page.tab.evaluate(CONTRAST, [".ace-over", EDITOR])
+    page.tab.keyboard.press("Escape")
+    page.tab.keyboard.press("Escape")
+    panel = fresh(page, [{"id": "a", "instruction": "look at {image}"}])
+    panel.locator(".ace-words").wait_for()
+    page.tab.evaluate("() => document.querySelector('.ace-words').after(Object.assign(document.createElement('p'), "
+                      "{className: 'ace-error', textContent: 'an error'}))")
+    page.tab.screenshot(path=SCREENSHOTS / f"panel, {looks}")
+    found |= {f"panel {key}": value for key, value in page.tab.evaluate(CONTRAST, [".ace-panel", PANEL]).items()}
     assert {key: round(value, 2) for key, value in found.items() if value < LEAST} == {}
