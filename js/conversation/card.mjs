@@ -79,16 +79,26 @@ function thumbnail(record, turn, picture, number) {
 function answer(panel, turn, state) {
   if (state.state === 'failed')
     return [h('p.ace-error', { role: 'alert' }, state.error), h('button', { type: 'button', onclick: () => panel.runAgain() }, t('Try again'))]
-  if (state.state === 'waiting' || state.state === 'running')
-    return [state.preview && h('img.ace-preview', { src: state.preview, alt: t('Preview') }),
-      h('p', { role: 'status' }, state.state === 'waiting' ? t('waiting') : t('step {0} of {1}', state.step ?? 0, state.steps ?? '?')),
-      h('progress', { max: state.steps ?? 1, value: state.step ?? 0, 'aria-label': t('Progress') }), ' ',
+  if (under(state))
+    return [h('img.ace-preview', { alt: t('Preview'), hidden: true }), h('p', { role: 'status' }), h('progress', { 'aria-label': t('Progress') }), ' ',
       h('button', { type: 'button', onclick: () => panel.runs.stop(panel.current.id, panel.record) }, t('Stop'))]
   if (!turn.answer) return h('button', { type: 'button', onclick: () => panel.runAgain() }, t('Run'))
   return h('button.ace-picture', { type: 'button', onclick: () => full(turn.answer), title: t('Full size') },
     h('img', { src: addressOf(turn.answer, turn.answer.key), alt: t('Answer to: {0}', turn.instruction), draggable: true, loading: 'lazy',
       onerror: (event) => event.target.closest('button').replaceWith(h('span.ace-gone', {}, t('The file is gone. Run makes it again.')),
         h('button', { type: 'button', onclick: () => panel.runAgain(turn) }, t('Run'))) }))
+}
+
+const under = ({ state }) => state === 'waiting' || state === 'running'
+
+/** How far a run is, on a card that stays: a button that is replaced under the pointer loses the click. */
+export function advance(element, state) {
+  if (!under(state)) return
+  const [preview, status, bar] = ['.ace-preview', '[role=status]', 'progress'].map((name) => element.querySelector(`.ace-answer ${name}`))
+  status.textContent = state.state === 'waiting' ? t('waiting') : t('step {0} of {1}', state.step ?? 0, state.steps ?? '?')
+  Object.assign(bar, { max: state.steps ?? 1, value: state.step ?? 0 })
+  preview.hidden = !state.preview
+  if (state.preview && preview.src !== state.preview) preview.src = state.preview
 }
 
 function gone(event) {

@@ -6,7 +6,7 @@
  */
 import { api } from '../../../scripts/api.js'
 import { app } from '../../../scripts/app.js'
-import { card, shownBy } from './card.mjs'
+import { advance, card, shownBy } from './card.mjs'
 import { Composer } from './composer.mjs'
 import { h, iconButton } from './dom.mjs'
 import { lookAtTurn, previewOf } from './inspect.mjs'
@@ -243,9 +243,11 @@ export class Panel {
     const { id, node } = this.current
     const wanted = turns.map((turn, i) => {
       const all = siblings(record, turn)
-      const seen = JSON.stringify([id, turn, this.runs.of(id, turn), all.indexOf(turn), all.length, shownBy(record, turns, i), this.runs.makerOf(id), hasPicture(node)])
+      const state = this.runs.of(id, turn)
+      const seen = JSON.stringify([id, turn, state.state, state.error, all.indexOf(turn), all.length, shownBy(record, turns, i), this.runs.makerOf(id), hasPicture(node)])
       const known = this.cards.get(turn.id)
       const drawn = known?.seen === seen ? known.card : card(this, record, turns, i)
+      advance(drawn, state)
       this.cards.set(turn.id, { seen, card: drawn })
       return drawn
     })

@@ -209,7 +209,7 @@ def test_the_page_speaks_chinese(server, chromium):
     """The button on the node and the sidebar's, too."""
     with open_page(server.url, width=1400, height=900, language="zh-CN", browser=chromium) as page:
         panel = fresh(page, [{"id": "a", "instruction": "one"}])
-        assert panel.get_by_label("与图片对话").or_(panel.get_by_text("发送", exact=True)).first.is_visible()
+        panel.get_by_label("与图片对话").or_(panel.get_by_text("发送", exact=True)).first.wait_for()
         assert page.tab.get_by_label("ACE：与图片对话").count()
         label = f"() => app.graph._nodes.find(n => n.comfyClass === '{NODE}').widgets.find(w => w.name === 'open').label"
         page.tab.wait_for_function(f"() => ({label})() === '打开对话'")

@@ -112,7 +112,7 @@ def test_pictures_that_change_places_with_their_names_change_nothing(server, fil
 
 def test_hiding_the_named_picture_changes_more_than_hiding_the_other():
     answerer = Answerer(parser().parse_args(["--steps", str(SAMPLING.steps), "--device", "cpu"]))
-    found = run_hiding(answerer, {task: [(sample, None) for sample in cases(SEED, task, CASES)] for task in TASKS})
+    found = run_hiding(answerer, {task: [(sample, None) for sample in cases(SEED, task, 5 * CASES)] for task in TASKS})
     assert found["cases"] == HIDDEN and found["share"] >= 0.9
 
 
