@@ -127,7 +127,7 @@ DROP = """async ([selector, address]) => {
 
 def test_a_picture_dropped_anywhere_on_the_panel_is_attached(page):
     """A file, and an answer that is dragged; ComfyUI's page makes no node of it."""
-    panel = fresh(page, [{"id": "a", "instruction": "one", "answer": {
+    panel = fresh(page, [{"id": "dropped", "instruction": "one", "answer": {
         "file": file_of("toy scene"), "in": "input", "key": f"{0:016x}-{0:016x}"}}])
     nodes = page.counts()
     for count, address in ((2, None), (3, panel.locator(".ace-picture img").get_attribute("src"))):
