@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ace_model.config import ACEConfig
 from ace_model.planner import MARGIN, activation_bytes
-from training.memory import LiveBytes
+from training.live import LiveBytes
 
 Sides = list[tuple[int, int]]  # height and width in pixels of each frame, target first
 WORDS = 20  # tokens of a usual instruction

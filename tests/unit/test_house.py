@@ -1,9 +1,11 @@
 """The rooms of docs/design.md: arrows go one way, and only two rooms know ComfyUI."""
 
+import subprocess
 import sys
 
 import pytest
 
+from tools.gallery.graph import ROOT
 from tools.house import allowed, files, graph, imports
 
 CORE = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "latent_preview", "node_helpers", "server", "execution"}
@@ -42,3 +44,12 @@ def test_what_is_installed_needs_only_what_comfyui_brings(name):
 
 def test_the_server_driver_imports_nothing_of_ours():
     assert not roots("tools/comfy_server.py") & {room.split(".")[0] for room in allowed()}
+
+
+@pytest.mark.parametrize("program", ["tests.bench.speed", "demo.score", "demo.page.run", "demo.trainer.train", "ace_model.check.run"])
+def test_programs_without_extras_start_without_them(program):
+    """Each in a Python that cannot see what training's extras bring."""
+    hidden = "import sys; sys.modules.update(dict.fromkeys(['peft', 'accelerate', 'bitsandbytes'])); import importlib; "
+    done = subprocess.run([sys.executable, "-c", f"{hidden}importlib.import_module({program!r})"], cwd=ROOT, capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr
