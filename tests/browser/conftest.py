@@ -15,6 +15,7 @@ from tools.browser import BrowserError, find_browser, open_browser, open_page
 from tools.comfy_server import ComfyServer
 from tools.gallery.graph import ROOT
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the servers: a page that is drawn without a card needs a core, too
 NEWER = "1.58.1"  # the frontend that the next ComfyUI brings; the other one is the environment's own
 
 

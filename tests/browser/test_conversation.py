@@ -134,7 +134,7 @@ def test_what_failed_or_got_lost_runs_again(page, server):
 
 def test_one_conversation_stops_and_another_runs_on(page):
     """Two nodes, one run each: stopping the one that waits leaves the one that runs alone."""
-    turns = [{"id": "a", "instruction": "one", "settings": {"width": 512, "height": 512, "steps": 1000}}]
+    turns = [{"id": "a", "instruction": "one", "settings": {"width": 256, "height": 256, "steps": 1000}}]
     panel = fresh(page, turns)
     panel.get_by_text("Run", exact=True).click()
     panel.get_by_text(re.compile("step [1-9]")).wait_for(timeout=60000)
