@@ -253,14 +253,14 @@ def open_browser():
 
 
 @contextmanager
-def open_page(url: str, width: int = 1600, height: int = 1000, language: str = "en-US", browser=None):
+def open_page(url: str, width: int = 1600, height: int = 1000, browser=None):
     """A fresh profile with ComfyUI's page, ready to use. browser: of `open_browser`; by default one of its own. Raises
     BrowserError without a browser or Playwright."""
     if browser is None:
-        with open_browser() as browser, open_page(url, width, height, language, browser) as page:
+        with open_browser() as browser, open_page(url, width, height, browser) as page:
             yield page
         return
-    tab = browser.new_page(viewport={"width": width, "height": height}, locale=language)
+    tab = browser.new_page(viewport={"width": width, "height": height}, locale="en-US")
     try:
         page = Page(tab)
         tab.request.post(f"{url}/api/settings", data={"Comfy.TutorialCompleted": True})  # else templates cover the page

@@ -120,3 +120,14 @@ def installed(server, session, models):
 def page(session):
     session.errors.clear()
     return session
+
+
+@pytest.fixture
+def spoken(page):
+    """spoken(language) → the page in that language, until the end of the test."""
+    def speak(language):
+        page.tab.evaluate("language => app.extensionManager.setting.set('Comfy.Locale', language)", language)
+        page.reload()
+        return page.tab
+    yield speak
+    speak("en")

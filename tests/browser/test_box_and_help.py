@@ -81,17 +81,6 @@ def test_help_shows_with_its_picture(page):
     assert picture.evaluate("async image => { await image.decode(); return image.naturalWidth }") > 100
 
 
-@pytest.fixture
-def spoken(page):
-    """spoken(language) → the page in that language, until the end of the test."""
-    def speak(language):
-        page.tab.evaluate("language => app.extensionManager.setting.set('Comfy.Locale', language)", language)
-        page.reload()
-        return page.tab
-    yield speak
-    speak("en")
-
-
 @pytest.mark.parametrize("language", ["en", "zh", "ja"])
 def test_names(spoken, language):
     """In Chinese our translation, in any other language the English of the schemas."""

@@ -9,7 +9,6 @@ from PIL import Image
 
 from starters.pictures import file_of
 from tests.browser.panel import NODE, RECORD, fresh, record, say, take_in
-from tools.browser import open_page
 
 
 @pytest.mark.parametrize("text, says", [("{", "cannot be shown"), ('{"version": 2, "turns": []}', "version 2"),
@@ -205,11 +204,11 @@ def test_a_long_conversation_opens_at_its_end_and_loads_only_what_is_seen(page):
     assert page.errors == []
 
 
-def test_the_page_speaks_chinese(server, chromium):
+def test_the_page_speaks_chinese(page, spoken):
     """The button on the node and the sidebar's, too."""
-    with open_page(server.url, width=1400, height=900, language="zh-CN", browser=chromium) as page:
-        panel = fresh(page, [{"id": "a", "instruction": "one"}])
-        panel.get_by_label("与图片对话").or_(panel.get_by_text("发送", exact=True)).first.wait_for()
-        assert page.tab.get_by_label("ACE：与图片对话").count()
-        label = f"() => app.graph._nodes.find(n => n.comfyClass === '{NODE}').widgets.find(w => w.name === 'open').label"
-        page.tab.wait_for_function(f"() => ({label})() === '打开对话'")
+    spoken("zh")
+    panel = fresh(page, [{"id": "a", "instruction": "one"}])
+    panel.get_by_label("与图片对话").or_(panel.get_by_text("发送", exact=True)).first.wait_for()
+    assert page.tab.get_by_label("ACE：与图片对话").count()
+    label = f"() => app.graph._nodes.find(n => n.comfyClass === '{NODE}').widgets.find(w => w.name === 'open').label"
+    page.tab.wait_for_function(f"() => ({label})() === '打开对话'")
