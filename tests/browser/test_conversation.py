@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 from PIL import Image
@@ -69,6 +70,30 @@ def test_three_turns_a_branch_another_seed_and_back(frontends, nodes_2):
     page.tab.wait_for_timeout(700)
     assert panel.locator(".ace-turn.done").count() == 3, "the saved picture opens as the same conversation"
     assert page.errors == []
+
+
+def test_another_server_makes_the_same_bits_without_a_page(page, server, tmp_path):
+    """The workflow as the page submits it, on a server that has the models and the picture, but none of the answers."""
+    panel = fresh(page)
+    panel.locator("input[type=file]").set_input_files(server.base / "input" / file_of("toy scene"))
+    panel.locator(".ace-attachment img").wait_for()
+    page.tab.evaluate("() => { document.querySelector('.ace-settings').open = true }")
+    for label, value in (("Guidance", "1.5"), ("Rescale", "0"), ("Steps", "4")):
+        panel.get_by_label(label).fill(value)
+    for count, text in enumerate(("make the red star in {image} purple", "show {image} at night", BACK), 1):
+        say(page, panel, text, count)
+    turns = record(page)["turns"]
+    tiny_models.write(tmp_path / "models")
+    (tmp_path / "input").mkdir()
+    for picture in turns[0]["images"]:
+        shutil.copy(server.base / picture["in"] / picture["file"], tmp_path / "input" / picture["file"])
+    with ComfyServer(tmp_path, extra_args=["--use-pytorch-cross-attention"]) as other:
+        outputs = other.run(page.prompt())
+    made = {answer["turn"]: answer for output in outputs.values() for answer in output.get("ace_answers", ())}
+    for turn in turns:
+        here, there = (base / "output" / turn["answer"]["file"] for base in (server.base, tmp_path))
+        assert made[turn["id"]]["made"] and made[turn["id"]]["key"] == turn["answer"]["key"]
+        assert Image.open(here).tobytes() == Image.open(there).tobytes()
 
 
 def test_a_failed_turn_says_why_and_can_be_edited(page):
