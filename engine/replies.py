@@ -6,6 +6,7 @@ if it shows them. Its texts are English prose: no file names, links, markup or n
 
 import json
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from ace_model.errors import InputError
@@ -20,14 +21,15 @@ LONGEST_TEXT = 400  # of a text in it: 120 tokens are about 480 characters of En
 KINDS = (*EDITS, "other", "none")
 THOUGHTS = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
 FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)\n[ \t]*```", re.DOTALL)
-SIGNS = re.compile(r"[<>{}\[\]|\\^`*#_~@=\x00-\x1f\x7f-\x9f]")  # markup, gaps, names, mail, control characters
+SIGNS = re.compile(r"[<>{}\[\]|\\^`*#_~@=]")  # markup, gaps, names of pictures, mail
+UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # Unicode categories
 FILES = re.compile(r"://|www\.|(?:^|[\s\"'(])(?:\.{1,2}|[A-Za-z]:)?/\w|\w/\w+/|"
                    r"\w\.(?:png|jpe?g|webp|gif|bmp|tiff?|avif|json|txt|py)\b", re.IGNORECASE)
 # Words that tell languages apart; a text counts as English unless it has more of the others.
 ENGLISH, OTHERS = (frozenset(re.findall(r"\w+", words)) for words in (
     "a an the of to with and its from by for at into as that this than more make add remove",
-    "le les une des dans du est avec sur et der das und den ein eine einen mit ist im dem el los las del una con por y il gli "
-    "della nel che um uma os não het een van de la"))
+    "le les une des dans du est avec sur et au aux der die das und den von auf ein eine einen mit ist im dem el los las del "
+    "una con por y il gli della nel che um uma os não het een van de la"))
 
 
 class MalformedError(ValueError):
@@ -58,7 +60,7 @@ def difference(answer: str) -> Difference | None:
     if kind == "none":
         return None
     text = prose(found["difference"], "difference")
-    what, how = (part and prose(part, name, words=False) for name in ("what", "how") if (part := found[name]) is not None)
+    what, how = ("" if found[gap] in (None, "") else prose(found[gap], gap, words=False) for gap in ("what", "how"))
     if kind == "other":
         return Difference(text)
     for gap in gaps(kind):
@@ -135,7 +137,7 @@ def prose(text: object, name: str, words: bool = True) -> str:
     if len(text) > LONGEST_TEXT:
         raise MalformedError(f"{name} has more than {LONGEST_TEXT} characters")
     tidy = clean(text)
-    if SIGNS.search(tidy):
+    if SIGNS.search(tidy) or any(unicodedata.category(letter) in UNSEEN for letter in tidy):
         raise MalformedError(f"{name} has signs that no sentence has")
     if FILES.search(tidy):
         raise MalformedError(f"{name} has the name of a file or a link")

@@ -146,11 +146,11 @@ def test_what_the_model_sees(server, tmp_path):
     language = ComfyLanguage([server.url], MODEL, Settings(size=48))
     with pytest.raises(RefusedError, match="TextGenerate: no rule for 7, seed 3: nothing that a rule knows"):
         language.answer("nothing that a rule knows", [before, after], 3)
-    assert "SCRIPTED 7before 50after seed 3" in server.log.splitlines()[-200:].__str__()
+    assert re.search(r"SCRIPTED 7before \d+after seed 3", server.log)
 
 
 def test_a_model_that_refuses_everything_is_not_asked_for_ever(server, tmp_path):
-    with pytest.raises(LanguageError, match="refused 10 pairs in a row, the last one because of .*scripted model fails"):
+    with pytest.raises(LanguageError, match="refused 10 pairs in a row, the last one because of TextGenerate: no rule"):
         command(listed(tmp_path, range(12)), tmp_path / "set", "--server", server.url, "--model", MODEL,
                 "--prompts", prompts_that_fail(tmp_path))
     counts = json.loads((tmp_path / "set/labelling/counts.json").read_text())

@@ -31,8 +31,6 @@ class Scripted:
         logging.info("SCRIPTED %s seed %s", " ".join(seen), seed)
         for step, numbers, wanted, answer in json.loads(RULES.read_text(encoding="utf-8")):
             if step in text and (numbers is None or number in numbers) and wanted in (None, seed):
-                if answer == "FAIL":
-                    raise RuntimeError("the scripted model fails")
                 return answer.replace("NUMBER", str(number))
         raise RuntimeError(f"no rule for {number}, seed {seed}: {text[:60]}")
 
