@@ -10,7 +10,10 @@ capital and a full stop. Captions in quotes stay as they are.
 import random
 import re
 
-from starters.phrasings import GAP, MARK, PHRASINGS, phrase, phrasings
+if "." in __package__:  # inside ComfyUI
+    from ..starters.phrasings import GAP, MARK, PHRASINGS, phrase, phrasings
+else:
+    from starters.phrasings import GAP, MARK, PHRASINGS, phrase, phrasings
 
 VERBS = tuple((re.compile(pattern), others) for pattern, others in (
     (r"^make (?=an? )", ("create ", "produce ", "draw ")),

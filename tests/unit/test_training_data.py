@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 
 from ace_model.record import Picture
 from training import data
@@ -419,6 +419,17 @@ def test_tables_that_mean_ill(tmp_path, header):
     (tmp_path / "train.csv").write_bytes(header)
     found, = problems(tmp_path)
     assert "the first line" in found and len(found) < 500
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_a_damaged_avif_is_named(tmp_path):
+    """Pillow raises RuntimeError for one whose pixels are no code; of other formats it is OSError."""
+    content = draw(tmp_path / "t.avif").read_bytes()
+    pixels = content.index(b"mdat") + 4
+    (tmp_path / "t.avif").write_bytes(content[:pixels] + bytes(len(content) - pixels))
+    path = lines(tmp_path / "list.jsonl", {"image_path": "t.avif", "caption": "x"})
+    assert problems(path) == ("list.jsonl:1: t.avif cannot be opened as a picture (it is damaged, or of a format that Pillow "
+                              "does not know): use another copy.",)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
