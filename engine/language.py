@@ -28,6 +28,7 @@ FOLDER = "ACE engine"  # in ComfyUI's temporary folder, which it empties when it
 WANTED = ("CLIPLoader", "LoadImage", "BatchImagesNode", "TextGenerate", "PreviewAny")
 GRAY = (127, 127, 127)
 RESTARTS = 3  # of a server during one question
+LONGEST_REASON = 500  # characters of ComfyUI's error
 SHOWN = 20  # files in an error
 FIRST_WAIT, LONGEST_WAIT = 0.02, 1.0  # seconds between looks at a question that runs
 
@@ -202,27 +203,23 @@ class Server:
         """The text that node `text` shows. Raises as `ask`, and LostError."""
         answer = self._send("POST", "/prompt", json={"prompt": graph}, refused=(400,))
         result = self._data(answer)
-        if answer.status_code == 400 or result.get("node_errors"):
-            if "prompt_id" in result:
-                self._cancel(result["prompt_id"])
+        name = result.get("prompt_id")
+        if not isinstance(name, str) or result.get("node_errors"):
+            if name:
+                self._cancel(name)  # ComfyUI would run the valid rest
             raise RefusedError(refusal(result))
-        name = result["prompt_id"]
         try:
             entry = self._wait(name)
         except BaseException:
             self._cancel(name)
             raise
         self._send("POST", "/history", json={"delete": [name]})  # thousands of questions would push out what people ran
-        messages = dict(entry["status"]["messages"])
-        if "execution_error" in messages:
-            said = messages["execution_error"]
-            raise RefusedError(f"{said.get('node_type')}: {str(said.get('exception_message')).strip()}")
-        if "execution_interrupted" in messages:
-            raise LanguageError(f"somebody stopped the question in {self.url}: run the same command again to go on.")
-        found = entry["outputs"].get("text", {}).get("text", [None])[0]
-        if not isinstance(found, str):
-            raise RefusedError("Preview as Text showed no text")
-        return found
+        try:
+            return shown(entry)
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise RefusedError(f"{self.url} has no text where Preview as Text shows it") from None
 
     def _wait(self, name: str) -> dict:
         deadline, pause = time.monotonic() + self.settings.timeout, FIRST_WAIT
@@ -242,7 +239,7 @@ class Server:
         return name in listed or name in self.get(f"/history/{name}")
 
     def _cancel(self, name: str) -> None:
-        """Take a question back, whether it waits or runs."""
+        """Take a question back, whether it waits or runs. Without a name ComfyUI would stop whatever runs."""
         for path, body in (("/queue", {"delete": [name]}), ("/interrupt", {"prompt_id": name})):
             try:
                 self.session.post(self.url + path, json=body, timeout=10, allow_redirects=False)
@@ -278,6 +275,21 @@ class Server:
         if not isinstance(found, dict):
             raise LanguageError(f"{self.url} answers something else than ComfyUI does: give ComfyUI's address.")
         return found
+
+
+def shown(entry: Mapping) -> str:
+    """The text in ComfyUI's account of a graph that has ended. Raises RefusedError if it failed, LanguageError if it was
+    stopped, and KeyError, TypeError or ValueError if there is no text."""
+    messages = dict(entry["status"]["messages"])
+    if "execution_interrupted" in messages:
+        raise LanguageError("somebody stopped the question in ComfyUI: run the same command again to go on.")
+    if "execution_error" in messages:
+        said = messages["execution_error"]
+        raise RefusedError(f"{said['node_type']}: {said['exception_message'].strip()[:LONGEST_REASON]}")
+    text, = entry["outputs"]["text"]["text"]
+    if not isinstance(text, str):
+        raise TypeError
+    return text
 
 
 def refusal(result: Mapping) -> str:

@@ -475,19 +475,19 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, monkeypatch):
 # ---- the server
 
 class Fake(http.server.BaseHTTPRequestHandler):
-    """Says to every request what the test put into `replies`: (status, headers, body)."""
+    """Says what the test's `reply` gives for a path: (status, headers, body)."""
 
-    def reply(self):
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.heard.append(self.path)
-        status, headers, body = self.server.reply
+    def answered(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.heard.append((self.path, body))
+        status, headers, body = self.server.reply(self.path)
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(body))}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
-    do_GET = do_POST = reply
+    do_GET = do_POST = answered
 
     def log_message(self, *_):
         pass
@@ -509,9 +509,81 @@ def fake():
 def test_what_is_no_comfyui(fake, monkeypatch, reply, said):
     """A redirection is not followed, and no proxy of the environment is asked."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    fake.reply = reply
+    fake.reply = lambda path: reply
     with pytest.raises(LanguageError, match=said):
         ComfyLanguage([f"http://127.0.0.1:{fake.server_port}"], "m").check()
+
+
+def comfyui(entry, prompt=None, lost=0):
+    """A fake's reply: ComfyUI with this entry in its history, which forgets the first `lost` questions."""
+    forgotten = [lost]
+
+    def reply(path):
+        if path == "/prompt":
+            forgotten[0] -= 1
+        known = {"q": entry} if forgotten[0] < 0 else {}
+        found = {"/upload/image": {"name": "x.png", "subfolder": "f"}, "/prompt": prompt or {"prompt_id": "q"},
+                 "/history/q": known, "/queue": {"queue_running": [], "queue_pending": []}}.get(path, {})
+        return 400 if prompt and "prompt_id" not in prompt else 200, {}, json.dumps(found).encode()
+    return reply
+
+
+def ended(text, messages=()):
+    return {"status": {"messages": messages}, "outputs": {"text": {"text": text}}}
+
+
+def ask(fake, monkeypatch, reply):
+    monkeypatch.setattr(language, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(language, "LONGEST_WAIT", 0.002)
+    fake.reply = reply
+    return ComfyLanguage([f"http://127.0.0.1:{fake.server_port}"], "m").answer("?", [], 0)
+
+
+def test_a_server_that_was_started_anew_is_asked_again(fake, monkeypatch):
+    assert ask(fake, monkeypatch, comfyui(ended(["yes"]), lost=2)) == "yes"
+    assert [path for path, _ in fake.heard].count("/prompt") == 3
+    with pytest.raises(RefusedError, match="forgot the question 3 times"):
+        ask(fake, monkeypatch, comfyui(ended(["yes"]), lost=3))
+
+
+@pytest.mark.parametrize("entry", [
+    ended([]), ended(None), ended([7]), ended(["a", "b"]), {"status": {}}, {"status": None}, [0], 7,
+    {"status": {"messages": [1]}, "outputs": {}}, ended(["x"], [["execution_error", {}]])])
+def test_accounts_that_comfyui_never_gives(fake, monkeypatch, entry):
+    with pytest.raises(RefusedError, match="no text where Preview as Text shows it"):
+        ask(fake, monkeypatch, comfyui(entry))
+
+
+def test_what_stops_a_question(fake, monkeypatch):
+    with pytest.raises(RefusedError, match="TextGenerate: out of memory"):
+        ask(fake, monkeypatch, comfyui(ended([], [["execution_error", {"node_type": "TextGenerate",
+                                                                       "exception_message": "out of memory\n"}]])))
+    with pytest.raises(LanguageError, match="somebody stopped"):
+        ask(fake, monkeypatch, comfyui(ended([], [["execution_interrupted", {}]])))
+    fake.heard.clear()
+    errors = {"7": {"class_type": "LoadImage", "errors": [{"message": "Invalid image", "details": "x.png"}]}}
+    for prompt in ({"error": {"message": "no outputs"}}, {"node_errors": errors}):
+        with pytest.raises(RefusedError, match="no outputs|LoadImage: Invalid image x.png"):
+            ask(fake, monkeypatch, comfyui({}, prompt))
+    assert "/interrupt" not in {path for path, _ in fake.heard}, "that would stop somebody else's picture"
+    with pytest.raises(RefusedError, match="LoadImage"):
+        ask(fake, monkeypatch, comfyui({}, {"prompt_id": "q", "node_errors": errors}))
+    assert [body for path, body in fake.heard if path == "/interrupt"] == [b'{"prompt_id": "q"}']
+
+
+def test_a_question_that_takes_too_long_is_taken_back(fake, monkeypatch):
+    monkeypatch.setattr(language, "FIRST_WAIT", 0.001)
+    fake.reply = comfyui(ended(["yes"]), lost=1)
+    slow = ComfyLanguage([f"http://127.0.0.1:{fake.server_port}"], "m", Settings(timeout=0.01))
+    with pytest.raises(RefusedError, match="no answer within 0.01 s"):
+        slow.answer("?", [], 0)
+    assert {"/queue", "/interrupt"} <= {path for path, _ in fake.heard}
+
+
+def test_the_other_server_goes_on(fake, monkeypatch):
+    fake.reply = comfyui(ended(["yes"]))
+    model = ComfyLanguage(["http://127.0.0.1:1", f"http://127.0.0.1:{fake.server_port}"], "m", Settings(patience=0))
+    assert [model.answer("?", [], 0) for _ in range(3)] == ["yes"] * 3 and len(model.servers) == 1
 
 
 def test_a_server_that_is_away(monkeypatch):
