@@ -223,4 +223,4 @@ def shown(value: Any) -> str:
 
 def listed(names: set[str], most: int = 5) -> str:
     found = sorted(names)
-    return ", ".join(found[:most]) + (f" or one of {len(found) - most} others" if len(found) > most else "")
+    return ", ".join(map(shorten, found[:most])) + (f" or one of {len(found) - most} others" if len(found) > most else "")

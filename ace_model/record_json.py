@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
+from math import isfinite
 from typing import Any
 
 from .lcu import MAX_IMAGES, MAX_TEXT, shorten
@@ -14,6 +15,7 @@ from .outpaint import SIDES
 from .record import Answer, Picture, Record, RecordError, Settings, Turn, shown
 
 VERSION = 1
+MAX_DEPTH = 100  # of meta
 MAX_SEED = 2**64 - 1
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 KEY = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}")
@@ -135,6 +137,21 @@ def relative(value: Any, where: str) -> str:
 def meta(value: Any, where: str) -> dict:
     if type(value) is not dict:
         raise _wrong(where, value, "an object")
+    return _writable(value, where, MAX_DEPTH)
+
+
+def _writable(value: Any, where: str, depth: int) -> Any:
+    """What JSON can hold and any program can read again."""
+    if depth == 0:
+        raise RecordError(f"{where} is nested more than {MAX_DEPTH} deep: keep less with the turn.")
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, float) and not isfinite(value):
+        raise RecordError(f"{where} has a number that is not finite: use another copy.")
+    if isinstance(value, list):
+        return [_writable(item, where, depth - 1) for item in value]
+    if isinstance(value, dict):
+        return {_writable(name, where, depth): _writable(item, where, depth - 1) for name, item in value.items()}
     return value
 
 

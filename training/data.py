@@ -25,6 +25,7 @@ from .formats import DataError, fail, find, natural
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "YCbCr", "HSV", "I", "I;16", "I;16L", "I;16B", "I;16N")  # Pillow
 # converts these to RGB as every program does. CMYK it converts without the file's profile, F and LAB not at all.
 MOST_PIXELS = 178_956_970  # twice Pillow's own measure of a decompression bomb, where Pillow stops
+MOST_TURNS = 200  # of a record: each target is an example of its own, with all turns before it
 BUDGET = config.DEFAULTS["512px"].token_budget
 Tokens = Callable[[str], Sequence[int]]
 
@@ -93,7 +94,14 @@ def read(path: Path | str, controls: Sequence[Path | str] = (), folder: Path | s
 
 
 def targets(tree: record.Record) -> list[record.Turn]:
-    """The turns to learn. Raises RecordError if there are none."""
+    """The turns to learn. Raises RecordError if there are none, or what could never be learned."""
+    if len(tree.turns) > MOST_TURNS:
+        fail(f"the record has {len(tree.turns)} turns, but may have {MOST_TURNS} here: make several of it. ACE remembers "
+             f"{lcu.DEFAULT_ROUNDS} earlier turns.")
+    for turn in tree.turns:
+        if turn.target and turn.target.answer_of:
+            fail(f"the target of turn {turn.id} is the answer of {turn.target.answer_of}, but must be a file: write "
+                 "\"target\": {\"file\": …}.")
     return [turn for turn in tree.turns if turn.target] or fail(
         "no turn has a target, so there is nothing to learn: add \"target\": {\"file\": …} to one.")
 
@@ -118,12 +126,14 @@ def opened(path: Path, mode: str = "RGB") -> Tensor:
     try:
         with warnings.catch_warnings(), Image.open(path) as image:
             return opening.pixels_of(image, mode)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except Exception as error:  # whatever a damaged file leads Pillow to: of AVIF it is RuntimeError
         raise DataError(path, unreadable(error)) from None
 
 
 def look(path: Path) -> tuple[int, int] | str:
     """(width, height) of a picture that can be learned from, upright; or what is wrong with the file."""
+    if os.path.exists(path) and not os.path.isfile(path):  # who opens a pipe may wait for ever
+        return "is no file: use a picture."
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -133,7 +143,7 @@ def look(path: Path) -> tuple[int, int] | str:
         return too_large("")
     except FileNotFoundError:
         return "is not there: put it back, or take it off the list."
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+    except Exception as error:  # as in `opened`
         return unreadable(error)
 
 

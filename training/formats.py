@@ -51,7 +51,8 @@ def find(path: Path, controls: Sequence[Path] = (), folder: Path | None = None) 
     """
     if not path.exists():
         raise DataError(path, "there is no such file or folder: look at the path.")
-    lists = [path] if path.is_file() else [each for each in listing(path) if each.suffix.lower() in LISTS]
+    lists = [path] if path.is_file() else [each for each in listing(path)
+                                           if each.suffix.lower() in LISTS and each.is_file()]
     if controls or not lists:
         if path.is_file():
             raise DataError(path, "a list names its source pictures itself: leave out the control folders, or give a folder of "
@@ -72,7 +73,7 @@ def find(path: Path, controls: Sequence[Path] = (), folder: Path | None = None) 
 def jsonl(path: Path, folder: Path) -> Found:
     """A record or a line of musubi-tuner's in each line."""
     return gathered(folder, ((f"{path.name}:{number}", lambda line=line: from_line(line, folder))
-                             for number, line in enumerate(path.read_bytes().splitlines(), 1) if line.strip()))
+                             for number, line in enumerate(content(path).splitlines(), 1) if line.strip()))
 
 
 def from_line(line: bytes, folder: Path) -> record.Record:
@@ -86,7 +87,7 @@ def from_line(line: bytes, folder: Path) -> record.Record:
             raise record.RecordError(f"the line has {record.listed(set(data)) or 'nothing'}, but needs turns (a record), or "
                                      "image_path and caption (musubi-tuner): write one of them.")
         return record_json.read(line)
-    numbered = [(int(match[1] or 0), key) for key in data if (match := re.fullmatch(r"control_path(?:_(\d+))?", key))]
+    numbered = [(int(match[1] or 0), key) for key in data if (match := re.fullmatch(r"control_path(?:_(\d{1,9}))?", key))]
     return one_turn(data.get("caption"), data["image_path"], [data[key] for _, key in sorted(numbered)], folder,
                     ("caption", "image_path", "control_path"))
 
@@ -94,11 +95,14 @@ def from_line(line: bytes, folder: Path) -> record.Record:
 def table(path: Path, folder: Path) -> Found:
     """The authors' CSV: a header with Target:FILE, Source:FILE and Prompt (or prompt), one example in each row."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = content(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(path, f"the list is not UTF-8 (byte {error.start}): save it as UTF-8.") from None
     rows = csv.reader(io.StringIO(text, newline=""))
-    header = [name.strip() for name in next(rows, [])]
+    try:
+        header = [name.strip() for name in next(rows, [])]
+    except csv.Error as error:
+        raise DataError(path, f"the first line cannot be read ({error}): it must name the columns.") from None
     prompt = next((name for name in ("Prompt", "prompt") if name in header), None)
     if "Target:FILE" not in header or prompt is None:
         raise DataError(path, f"the first line has {record.listed(set(header) - {''}) or 'nothing'}, but must name the "
@@ -183,6 +187,8 @@ def matching(stem: str, targets: dict, known: Sequence[dict], controls: Sequence
 
 
 def caption_in(path: Path) -> str:
+    if not path.is_file():  # who opens a pipe may wait for ever
+        fail(f"{path.name} is no file: write the caption into one.")
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -201,6 +207,14 @@ def gathered(folder: Path, entries: Iterator[tuple[str, Callable[[], record.Reco
         except errors.InputError as error:
             found.problems.append((where, str(error)))
     return found
+
+
+def content(path: Path) -> bytes:
+    """Raises DataError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(path, f"the list cannot be read ({error.strerror}): look at its rights.") from None
 
 
 def one_turn(caption: object, target: object, sources: Sequence[object], folder: Path, names: Sequence[str]) -> record.Record:

@@ -48,7 +48,7 @@ def open_picture(picture: Picture, mode: str = "RGB") -> Tensor:
     except FileNotFoundError:
         raise PictureError(f"{picture.file} is not in ComfyUI's {picture.place} folder any more: put it back, or choose "
                            "another picture.") from None
-    except (OSError, ValueError, Image.DecompressionBombError, SyntaxError) as error:
+    except Exception as error:  # whatever a damaged file leads Pillow to: of AVIF it is RuntimeError
         why = getattr(error, "strerror", None) or "it is damaged, too large, or of a format that Pillow does not know"
         raise PictureError(f"{picture.file} cannot be opened as a picture ({why}): choose another.") from None
 

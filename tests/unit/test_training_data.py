@@ -1,6 +1,7 @@
 """Data sets: each layout gives the records that a person would write by hand; all that is wrong is found before training."""
 
 import json
+import os
 import re
 import struct
 import zlib
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 
 from ace_model.record import Picture
 from training import data
@@ -239,7 +240,7 @@ def bad_pictures(folder):
     Image.new("LAB", (32, 32)).save(folder / "lab.tif")
     draw(folder / "small.png", size=(32, 15))
     return {"cut.png": "cannot be opened", "cut.jpg": "cannot be opened", "words.png": "cannot be opened",
-            "empty.png": "cannot be opened", "huge.png": "has more than 178 million pixels", "folder.png": "cannot be opened",
+            "empty.png": "cannot be opened", "huge.png": "has more than 178 million pixels", "folder.png": "is no file",
             "print.jpg": "is CMYK", "float.tif": "holds numbers of 32 bits", "long.tif": "holds numbers of 32 bits",
             "lab.tif": "is LAB", "small.png": "is 32×15 pixels, but ACE needs at least 16×16", "gone.png": "is not there"}
 
@@ -357,3 +358,97 @@ def test_which_list(tmp_path):
         data.read(tmp_path)
     with pytest.raises(DataError, match="a list names its source pictures itself"):
         data.read(tmp_path / "a.jsonl", [tmp_path])
+
+
+# ---- lists from somebody who means ill
+
+def nested(depth, inner="1"):
+    return '{"a": ' * depth + inner + "}" * depth
+
+
+def noted(meta):
+    return json.dumps(record(turn())).replace('"target"', f'"meta": {meta}, "target"')
+
+
+ILL = {
+    "5000 digits": ('{"image_path": "after.png", "caption": "x", "control_path_' + "9" * 5000 + '": "before.png"}', None),
+    "an answer for a target": (record(turn() | {"target": {"answer_of": "t1"}}), "the target of turn t1 is the answer of t1"),
+    "deep notes": (noted(nested(101)), "turns[0].meta is nested more than 100 deep"),
+    "endless notes": (noted('{"a": 1e999}'), "turns[0].meta has a number that is not finite"),
+    "lists in lists": ("[" * 1_000_000, "nested too deeply"), "objects in objects": (nested(5000), "nested too deeply"),
+    "a giant key": ({"x" * 10_000_000: 1}, "the line has xxx"), "a giant id": (record(turn("y" * 1_000_000)), 'at is "yyy'),
+    "out of the folder": ({"image_path": "../" * 1000 + "etc/passwd", "caption": "x"}, "image_path is"),
+    "somewhere else": ({"image_path": "/etc/../etc/passwd", "caption": "x"}, "which is outside"),
+    "a giant name": ({"image_path": "x" * 300 + ".png", "caption": "x"}, "cannot be opened"),
+    "endless turns": (record(*(turn(f"t{n}") for n in range(201))), "has 201 turns, but may have 200")}
+
+
+@pytest.mark.parametrize("line, said", ILL.values(), ids=ILL)
+def test_lines_that_mean_ill(tmp_path, line, said):
+    """Each is refused by name in a few words, or taken as what it says; none stops the reading of the others."""
+    for name in ("before.png", "after.png"):
+        draw(tmp_path / name)
+    path = lines(tmp_path / "list.jsonl", line, record(turn()))
+    if said is None:
+        assert len(data.read(path)) == 2
+        return
+    found, = problems(path)
+    assert found.startswith("list.jsonl:1: ") and said in found and len(found) < 1500
+
+
+def test_what_goes_in_comes_out(tmp_path):
+    """Notes of a turn that no file could hold are mended when they are read, so that every copy can be written."""
+    for name in ("before.png", "after.png"):
+        draw(tmp_path / name)
+    path = lines(tmp_path / "list.jsonl", noted(json.dumps({"\ud800": ["\udfff", {"é": None}]})))
+    data.write(data.read(path), tmp_path / "copy")
+    example, = data.read(tmp_path / "copy")
+    assert example.turn.meta == {"\ufffd": ["\ufffd", {"é": None}]}
+
+
+def test_absolute_names_stay_in_the_folder(tmp_path):
+    draw(tmp_path / "set/t.png")
+    draw(tmp_path / "other.png")
+    path = lines(tmp_path / "set/list.jsonl", {"image_path": f"{tmp_path}/set/../other.png", "caption": "x"})
+    assert "must be a name inside its folder" in problems(path)[0]
+
+
+@pytest.mark.parametrize("header", [b"\x00" * 300_000, b"x" * 300_000 + b",Prompt\n", b"\"" + b"x,\n" * 100_000],
+                         ids=["zeros", "a giant name", "an open quote"])
+def test_tables_that_mean_ill(tmp_path, header):
+    (tmp_path / "train.csv").write_bytes(header)
+    found, = problems(tmp_path)
+    assert "the first line" in found and len(found) < 500
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_a_damaged_avif_is_named(tmp_path):
+    """Pillow raises RuntimeError for one whose pixels are no code; of other formats it is OSError."""
+    content = draw(tmp_path / "t.avif").read_bytes()
+    pixels = content.index(b"mdat") + 4
+    (tmp_path / "t.avif").write_bytes(content[:pixels] + bytes(len(content) - pixels))
+    path = lines(tmp_path / "list.jsonl", {"image_path": "t.avif", "caption": "x"})
+    assert problems(path) == ("list.jsonl:1: t.avif cannot be opened as a picture (it is damaged, or of a format that Pillow "
+                              "does not know): use another copy.",)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+def test_what_is_no_file(tmp_path):
+    """Who opened a pipe would wait for ever."""
+    draw(tmp_path / "t.png")
+    (tmp_path / "folder.jsonl").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    os.mkfifo(tmp_path / "t.txt")
+    assert problems(tmp_path) == ("t.png: t.txt is no file: write the caption into one.",)
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    (tmp_path / "gone.png").symlink_to("nowhere")
+    path = lines(tmp_path / "list.jsonl", *({"image_path": f"{each}.png", "caption": "x"} for each in ("pipe", "zero", "gone")))
+    assert problems(path) == ("list.jsonl:1: pipe.png is no file: use a picture.",
+                              "list.jsonl:2: zero.png is no file: use a picture.",
+                              "list.jsonl:3: gone.png is not there: put it back, or take it off the list.")
+
+
+def test_a_list_that_cannot_be_read(tmp_path, monkeypatch):
+    path = lines(tmp_path / "list.jsonl", {})
+    monkeypatch.setattr(Path, "read_bytes", lambda self: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    assert problems(path) == ("the list cannot be read (Permission denied): look at its rights.",)
