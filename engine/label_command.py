@@ -80,9 +80,12 @@ def run(args: argparse.Namespace) -> int:
     """0: there is a data set. 1: no pair was kept. Raises InputError and OSError."""
     check(args)
     questions = prompts.read(args.prompts)
-    found = sorted(pairs.read(args.pairs), key=lambda pair: pair.group)
-    if not found:
+    listed = pairs.read(args.pairs)
+    if not listed:
         raise LabelError(f"{args.pairs} has no pair: look at what pairing left out.")
+    found = sorted({(pair.source, pair.target): pair for pair in listed}.values(), key=lambda pair: pair.group)
+    if len(found) < len(listed):
+        print(f"{len(listed) - len(found)} rows of {args.pairs} name a pair that another row names: each pair counts once.")
     settings = Settings(args.kind, args.longest, args.temperature, size=args.size, timeout=args.timeout)
     language = ComfyLanguage(args.server, args.model, settings)
     language.check()

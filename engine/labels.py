@@ -144,8 +144,6 @@ def unusable(pair: Pair, seen: dict[Path, str]) -> str:
         if path not in seen:
             if path.suffix.lower() not in PICTURES:
                 seen[path] = f"{path.name} is not named as a picture: give it one of the endings {', '.join(PICTURES)}."
-            elif path.exists() and not path.is_file():  # who opens a pipe may wait for ever
-                seen[path] = f"{path.name} is no file."
             else:
                 found = look(path)
                 seen[path] = f"{path.name} {found}" if isinstance(found, str) else ""

@@ -4,7 +4,6 @@
 """
 
 import json
-import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from ace_model.errors import InputError
 from training.files import replaced
 
 NAME = "pairs.jsonl"
+SHOWN = 100  # characters of a value in an error
 FIELDS = ("source", "target", "similarity", "group")
 
 
@@ -38,7 +38,7 @@ class Pair:
 def read(path: Path) -> list[Pair]:
     """The pairs of a list, with paths that can be opened from here. Raises PairsError with the first line that is wrong."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # not at what else may be in a name and breaks lines
     except FileNotFoundError:
         raise PairsError(f"{path} is not there: give the {NAME} that `python -m engine pair` wrote.") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -66,6 +66,11 @@ def _relative(path: Path, folder: Path) -> str:
         raise PairsError(f"{path} is on another drive than {folder}: write the list on the drive of the pictures.") from None
 
 
+def _shown(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+
 def _pair(line: str, path: Path, number: int) -> Pair:
     where = f"{path.name}:{number}"
     try:
@@ -73,14 +78,14 @@ def _pair(line: str, path: Path, number: int) -> Pair:
     except (ValueError, RecursionError):
         raise PairsError(f"{where} is no JSON: each line must be an object with {', '.join(FIELDS)}.") from None
     if not isinstance(data, dict) or set(data) != set(FIELDS):
-        found = ", ".join(sorted(data)) if isinstance(data, dict) else type(data).__name__
-        raise PairsError(f"{where} has {found or 'nothing'}, but must have {', '.join(FIELDS)}.")
+        found = _shown(sorted(data)) if isinstance(data, dict) else type(data).__name__
+        raise PairsError(f"{where} has {found}, but must have {', '.join(FIELDS)}.")
     for name in ("source", "target"):
         if not isinstance(data[name], str) or not data[name].strip():
-            raise PairsError(f"{where}: {name} is {json.dumps(data[name])}, but must be the name of a file.")
+            raise PairsError(f"{where}: {name} is {_shown(data[name])}, but must be the name of a file.")
     similarity, group = data["similarity"], data["group"]
-    if type(similarity) not in (int, float) or not math.isfinite(similarity) or not -1.001 <= similarity <= 1.001:
-        raise PairsError(f"{where}: similarity is {json.dumps(similarity)}, but must be a number from -1 to 1.")
-    if type(group) is not int or group < 0:
-        raise PairsError(f"{where}: group is {json.dumps(group)}, but must be a whole number from 0.")
+    if type(similarity) not in (int, float) or not -1.001 <= similarity <= 1.001:
+        raise PairsError(f"{where}: similarity is {_shown(similarity)}, but must be a number from -1 to 1.")
+    if type(group) is not int or not 0 <= group < 2**63:
+        raise PairsError(f"{where}: group is {_shown(group)}, but must be a whole number from 0.")
     return Pair(path.parent / data["source"], path.parent / data["target"], float(similarity), group)

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from ace_model.lcu import ConditionUnit
-from engine import label_command, language, prompts, replies, templates, turns
+from engine import label_command, language, pairs, prompts, replies, templates, turns
 from engine.answers import Answers
 from engine.labels import IN_A_ROW, Label, Labeller, LeftOut, by_templates, label, unusable
 from engine.language import ComfyLanguage, LanguageError, RefusedError, Settings
@@ -338,6 +338,41 @@ def test_templates_alone(tmp_path):
     assert len(labelled(good).wordings) == 2 and all("a hat" in text for text in labelled(good).wordings)
 
 
+GOOD = {"source": "a.png", "target": "b.png", "similarity": 0.5, "group": 1}
+ILL = {
+    "no number": (json.dumps(GOOD).replace("0.5", "NaN"), "similarity is NaN"),
+    "too large": (json.dumps(GOOD | {"similarity": 10**400}), "similarity is 1000"),
+    "a giant group": (json.dumps(GOOD | {"group": 10**4000}), "group is 1000"),
+    "a truth": (json.dumps(GOOD | {"group": True}), "group is true"),
+    "a giant list": (json.dumps(GOOD | {"source": ["x"] * 1_000_000}), "source is"),
+    "a giant key": (json.dumps({"x" * 1_000_000: 1}), 'has ["xxx'), "nothing": ("{}", "has []"),
+    "null": ("null", "has NoneType"),
+    "a bomb": ("[" * 1_000_000, "is no JSON"), "5000 digits": ("9" * 5000, "is no JSON"), "bytes": ("\udcff", "UTF-8")}
+
+
+@pytest.mark.parametrize("line, said", ILL.values(), ids=ILL)
+def test_lists_of_pairs_that_mean_ill(tmp_path, line, said):
+    (tmp_path / "pairs.jsonl").write_text(line, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(pairs.PairsError) as error:
+        pairs.read(tmp_path / "pairs.jsonl")
+    assert said in str(error.value) and len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".png", "x" * 100_000 + ".png", "a\0b.png", "../" * 40 + "dev/zero.png", "~/x.png",
+                                  "http://127.0.0.1/x.png", ".png/../..png", "\ud800.png"])
+def test_names_that_mean_ill(tmp_path, name):
+    """They are files that are not there, or that nobody can open."""
+    source = draw(tmp_path / "a.png")
+    assert unusable(Pair(source, tmp_path / name, 0.5, 1), {}) and unusable(Pair(tmp_path / name, source, 0.5, 1), {})
+
+
+def test_names_that_break_lines_come_back(tmp_path):
+    signs = "\u2028\u2029\x85\x0b\x0c\x1c\n\r\t\"\\'"
+    found = [Pair(tmp_path / f"a{sign}b.png", tmp_path / "c.png", 0.5, 1) for sign in signs]
+    pairs.write(tmp_path / "pairs.jsonl", found)
+    assert pairs.read(tmp_path / "pairs.jsonl") == found
+
+
 # ---- questions in files
 
 def test_questions_of_ones_own(tmp_path):
@@ -425,6 +460,12 @@ def test_the_command_writes_a_data_set(tmp_path, monkeypatch, capsys):
         in capsys.readouterr().out
     assert {path.read_bytes() for path in (tmp_path / "set/pictures").iterdir()} == {
         path.read_bytes() for path in (tmp_path / "pictures").iterdir()}
+
+
+def test_a_pair_that_is_listed_twice_counts_once(tmp_path, monkeypatch, capsys):
+    assert run(monkeypatch, tmp_path, rows=[("a", "b", 0), ("c", "d", 1), ("a", "b", 0), ("a", "b", 7)]) == 0
+    assert "2 rows of " in (out := capsys.readouterr().out) and "2 pairs: 2 kept" in out
+    assert len(data.read(tmp_path / "set")) == 4
 
 
 def test_the_command_says_when_nothing_is_left(tmp_path, monkeypatch, capsys):
