@@ -358,8 +358,11 @@ def test_lists_of_pairs_that_mean_ill(tmp_path, line, said):
     assert said in str(error.value) and len(str(error.value)) < 400
 
 
-@pytest.mark.parametrize("name", ["x" * 300 + ".png", "x" * 100_000 + ".png", "a\0b.png", "../" * 40 + "dev/zero.png", "~/x.png",
-                                  "http://127.0.0.1/x.png", ".png/../..png", "\ud800.png"])
+NAMES = {"long": "x" * 300 + ".png", "giant": "x" * 100_000 + ".png", "zero": "a\0b.png", "device": "../" * 40 + "dev/zero.png",
+         "home": "~/x.png", "link": "http://127.0.0.1/x.png", "folder": ".png/../..png", "half a character": "\ud800.png"}
+
+
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
 def test_names_that_mean_ill(tmp_path, name):
     """They are files that are not there, or that nobody can open."""
     source = draw(tmp_path / "a.png")
