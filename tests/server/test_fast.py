@@ -107,11 +107,20 @@ def test_turns_after_a_fast_one_have_the_model_without_the_lora():
     assert graph[packed["model"][0]]["class_type"] == "ACEEditorLoadModel"
 
 
-@pytest.mark.parametrize("steps", [2, 4])
-def test_few_steps_answer_nearly_as_often_as_all(steps):
-    """README's table is of many more cases."""
-    answerer = Answerer(parser().parse_args([
-        "--sampler", "lcm", "--guidance", "1", "--steps", str(steps), "--device", "cpu", "--lora", str(FILE)]))
+def right(*arguments) -> int:
+    """How many of the same cases are."""
+    answerer = Answerer(parser().parse_args([*arguments, "--device", "cpu"]))
     asked = [cases(SEED, task, CASES) for task in TASKS]
-    right = [ok for samples in asked for _, ok, _ in measure(answerer(samples), samples)]
-    assert sum(right) / len(right) > 0.87
+    return sum(ok for samples in asked for _, ok, _ in measure(answerer(samples), samples))
+
+
+@pytest.fixture(scope="module")
+def right_in_full():
+    return right()
+
+
+@pytest.mark.parametrize("steps", [2, 4])
+def test_few_steps_answer_nearly_as_often_as_all(steps, right_in_full):
+    """README's table is of many more cases."""
+    found = right("--sampler", "lcm", "--guidance", "1", "--steps", str(steps), "--lora", str(FILE))
+    assert found >= right_in_full - 0.07 * CASES * len(TASKS)
