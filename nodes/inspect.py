@@ -61,6 +61,8 @@ class InspectorNode(io.ComfyNode):
                                tooltip="Steps that count end here."),
                 io.Int.Input("first_block", default=0, min=0, max=999, advanced=True, tooltip="Blocks that count begin here."),
                 io.Int.Input("last_block", default=999, min=0, max=999, advanced=True, tooltip="Blocks that count end here."),
+                io.Combo.Input("sampler", options=list(sampling.SAMPLERS), default=sampling.SAMPLERS[0], optional=True,
+                               advanced=True, tooltip="As on your sampler."),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="The drawing, to look at or save.")],
         )
@@ -68,7 +70,8 @@ class InspectorNode(io.ComfyNode):
     @classmethod
     @within_limits
     def execute(cls, lcu, clip, attention, negative_instruction, width, height, target_image, token_budget, seed, steps,
-                guidance, rescale, first_step, last_step, first_block, last_block, model=None, vae=None) -> io.NodeOutput:
+                guidance, rescale, first_step, last_step, first_block, last_block, model=None, vae=None,
+                sampler="euler") -> io.NodeOutput:
         missing = [name for name, value in (("model", model), ("vae", vae)) if value is None]
         if attention and missing:
             raise InspectorError(f"attention is on, but {' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not "
@@ -90,7 +93,8 @@ class InspectorNode(io.ComfyNode):
             watch = Watch([rows * columns for rows, columns in grids], lengths, chosen.flatten() > 0,
                           (first_block, last_block), (first_step, last_step))
             positive, negative = conditioning(tokens)
-            sampling.sample(watch.on(model), positive, negative, empty_latent(size), seed, steps, guidance, rescale, 1.0)
+            sampling.sample(watch.on(model), positive, negative, empty_latent(size), seed, steps, guidance, rescale, 1.0,
+                            sampler)
         turns = [number for number, turn in enumerate(lcu.turns, 1) for _ in turn.images]
         cards, maps = [], []
         for i, frame in enumerate(frames):

@@ -12,6 +12,8 @@ RESCALE_TOOLTIP = ("Keeps guidance from raising the contrast: 0 is plain guidanc
 STEPS_TOOLTIP = "0: the model's own number, which is 20 for the 512px model and 50 for the 1024px model."
 EVERY_TOOLTIP = ("Condition images are computed once in so many steps, and the steps between use what the model made of them. "
                  "1 computes them in every step, as the reference does.")
+SAMPLER_TOOLTIP = ("euler is the reference's. lcm is for a LoRA made for few steps: use it with 2 to 4 steps and guidance 1. "
+                   "Both equal ComfyUI's samplers of these names.")
 DENOISE_TOOLTIP = "Below 1, sampling starts from the picture in the latent (connect VAE Encode) instead of from noise."
 
 
@@ -40,17 +42,20 @@ class SamplerNode(io.ComfyNode):
                 io.Float.Input("denoise", default=1.0, min=0.0, max=1.0, step=0.01, tooltip=DENOISE_TOOLTIP),
                 io.Int.Input("reuse_context", default=1, min=1, max=100, optional=True, advanced=True,
                              tooltip=f"{EVERY_TOOLTIP} 5 is much faster with several pictures, and hardly differs."),
+                io.Combo.Input("sampler", options=list(sampling.SAMPLERS), default=sampling.SAMPLERS[0], optional=True,
+                               advanced=True, tooltip=SAMPLER_TOOLTIP),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="For VAE Decode.")],
         )
 
     @classmethod
     @within_limits
-    def execute(cls, model, positive, negative, latent, seed, steps, guidance, rescale, denoise, reuse_context=1
-                ) -> io.NodeOutput:
+    def execute(cls, model, positive, negative, latent, seed, steps, guidance, rescale, denoise, reuse_context=1,
+                sampler="euler") -> io.NodeOutput:
         if reuse_context > 1:
             model = with_context_reuse(model, reuse_context)
-        return io.NodeOutput(sampling.sample(model, positive, negative, latent, seed, steps, guidance, rescale, denoise))
+        return io.NodeOutput(sampling.sample(model, positive, negative, latent, seed, steps, guidance, rescale, denoise,
+                                             sampler))
 
 
 class GuidanceNode(io.ComfyNode):
@@ -84,7 +89,7 @@ class SchedulerNode(io.ComfyNode):
             display_name="ACE Scheduler",
             category=CATEGORY,
             description="The reference's schedule (trailing timesteps) for SamplerCustomAdvanced. Use it with the sampler "
-                        "euler.",
+                        "euler, or with lcm and a LoRA made for few steps.",
             search_aliases=["ACE sigmas", "trailing timesteps", "ddim trailing"],
             inputs=[
                 io.Model.Input("model", tooltip="An ACE model, for its noise levels and its own number of steps."),

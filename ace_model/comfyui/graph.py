@@ -59,9 +59,9 @@ def encode(key: str, lcu: Link, model: Link = ("model", 0), clip: Link = ("clip"
 def sample(key: str, model: Link = ("model", 0), latent: Link | None = None, seed: int = 0, steps: int = 0,
            guidance: float = 4.5, rescale: float = 0.5, denoise: float = 1.0, sampler: str = "euler") -> Graph:
     """Long-context sampling: node `<key> latent`. latent: to start from instead of noise (denoise under 1) · sampler: "euler"
-    is the reference's, any other of ComfyUI's takes the same schedule and guidance."""
+    is the reference's, "lcm" that of LoRAs for few steps; any other of ComfyUI's takes the same schedule and guidance."""
     encoded = name(key, "indicator")
-    if sampler != "euler":
+    if sampler not in ("euler", "lcm"):
         return {
             name(key, "guided"): node("ACEEditorGuidance", model=list(model), rescale=rescale),
             name(key, "guider"): node("CFGGuider", model=[name(key, "guided"), 0], positive=[encoded, 0],
@@ -74,7 +74,7 @@ def sample(key: str, model: Link = ("model", 0), latent: Link | None = None, see
                                       latent_image=list(latent or [encoded, 2]))}
     return {name(key, "latent"): node("ACEEditorSampler", model=list(model), positive=[encoded, 0], negative=[encoded, 1],
                                       latent=list(latent or [encoded, 2]), seed=seed, steps=steps, guidance=guidance,
-                                      rescale=rescale, denoise=denoise)}
+                                      rescale=rescale, denoise=denoise, sampler=sampler)}
 
 
 def decode(key: str, vae: Link = ("vae", 0)) -> Graph:

@@ -15,6 +15,8 @@ from ..errors import InputError
 from .loader import defaults_of
 from .model import ACE
 
+SAMPLERS = "euler", "lcm"  # of ComfyUI's: the reference's DDIM, and what a LoRA for few steps is sampled with
+
 
 class ModelError(InputError):
     """A MODEL that ACE's schedule and guidance are not for."""
@@ -69,8 +71,11 @@ def with_guidance(model, rescale: float):
 
 
 def sample(model, positive, negative, latent: dict, seed: int, steps: int, guidance: float, rescale: float,
-           denoise: float) -> dict:
-    """Long-context sampling: euler over the trailing timesteps. Shows previews and can be interrupted."""
+           denoise: float, sampler: str = SAMPLERS[0]) -> dict:
+    """Long-context sampling over the trailing timesteps. Shows previews and can be interrupted.
+
+    sampler: of SAMPLERS. guidance 1 leaves out the pass over the negative.
+    """
     out = latent.copy()
     out.pop("downscale_ratio_spacial", None)
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"], latent.get("downscale_ratio_spacial"))
@@ -80,7 +85,7 @@ def sample(model, positive, negative, latent: dict, seed: int, steps: int, guida
     model = with_guidance(model, rescale)
     out["samples"] = comfy.sample.sample_custom(
         model, comfy.sample.prepare_noise(samples, seed, latent.get("batch_index")), guidance,
-        comfy.samplers.sampler_object("euler"), schedule, positive, negative, samples,
+        comfy.samplers.sampler_object(sampler), schedule, positive, negative, samples,
         noise_mask=latent.get("noise_mask"), callback=latent_preview.prepare_callback(model, len(schedule) - 1),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed)
     return out

@@ -24,6 +24,7 @@ from ..world.tasks.names import named
 CASES: dict[str, tuple[str, str, int]] = {  # title: (task, subtask, seed)
     "ACE Talk to your pictures": (MULTI_TURN, "put back", 4), "ACE What the model sees": (REFERENCE, "shape and color", 2),
     "ACE Start here": (SEMANTIC, "color", 3), "ACE Text to image": (GENERATION, "text to image", 5),
+    "ACE Fast": (SEMANTIC, "color", 21),
     "ACE Edit": (SEMANTIC, "background", 8), "ACE Edit at full size": (SEMANTIC, "color", 9),
     "ACE Mask from words": (ELEMENT, "remove object", 6), "ACE Face edit": (SEMANTIC, "expression", 2),
     "ACE Style from a picture": (SEMANTIC, "style of a picture", 3), "ACE Analysis": (ANALYSIS, "depth", 2),

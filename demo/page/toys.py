@@ -120,6 +120,10 @@ def conversation() -> Toy:
     return replace(made, steps=made.steps[::2])
 
 
+def fast() -> Toy:
+    return steps(TOY, ("semantic editing", "show {image} at night", TOY.but(light="night")))
+
+
 def face_edit() -> Toy:
     before = Scene("room", "day", face=Face(1, "black", EXPRESSIONS[0], "ahead", False))
     after, text = express(before, Random(3))
@@ -158,7 +162,7 @@ def outpainting() -> Toy:
 
 OWN = {"ACE Start here": start_here, "ACE Talk to your pictures": talk, "ACE Analysis": analysis,
        "ACE Controllable generation": controllable, "ACE Conversation": conversation, "ACE Face edit": face_edit,
-       "ACE Edit": general_edit, "ACE Detail of a large photograph": detail, "ACE Outpaint": outpainting}
+       "ACE Fast": fast, "ACE Edit": general_edit, "ACE Detail of a large photograph": detail, "ACE Outpaint": outpainting}
 
 
 def toy_graph(title: str, case: Toy, files: InputFiles, sampling: Sampling) -> tuple[dict, list[str]]:
@@ -174,7 +178,7 @@ def toy_graph(title: str, case: Toy, files: InputFiles, sampling: Sampling) -> t
             inputs["instruction"] = next(instructions)
         elif kind == "ACEEditorConditionTokenizer":
             inputs |= {side: SIZE for side in ("width", "height") if inputs.get(side) and not isinstance(inputs[side], list)}
-        elif kind == "ACEEditorSampler":
+        elif kind == "ACEEditorSampler" and inputs["sampler"] == "euler":
             inputs |= {"steps": sampling.steps, "guidance": sampling.guidance, "rescale": sampling.rescale}
         inputs |= case.settings.get(kind, {})
     return graph, [key for key, one in graph.items() if one["class_type"] == "SaveImage"]

@@ -21,6 +21,7 @@ const NUMBERS = { // setting: [least, most, step, fallback, label]
   grow: [0, 256, 1, 8, 'Grow the mask (pixels)'],
   feather: [0, 256, 1, 8, 'Feather (pixels)']
 }
+const SAMPLERS = ['euler', 'lcm']
 
 export class Composer {
   constructor(panel) {
@@ -40,6 +41,7 @@ export class Composer {
     this.file = h('input', { type: 'file', accept: 'image/*', multiple: true, hidden: true, onchange: () => this.attach([...this.file.files]).then(() => (this.file.value = '')) })
     this.fields = Object.fromEntries(Object.entries(NUMBERS).map(([name, [min, max, step, value]]) =>
       [name, h('input', { type: 'number', min, max, step, value, onkeydown: (event) => event.stopPropagation(), oninput: () => this.meter() })]))
+    this.sampler = h('select', { onkeydown: (event) => event.stopPropagation() })
     this.negative = h('input', { type: 'text', maxLength: 2000, onkeydown: (event) => event.stopPropagation() })
     this.blank = h('input', { type: 'checkbox' })
     this.seed = h('input', { type: 'number', min: 0, max: SEEDS, placeholder: t('random'), onkeydown: (event) => event.stopPropagation() })
@@ -48,6 +50,7 @@ export class Composer {
       h('button.primary', { type: 'button', onclick: () => this.send() }, t('Send'))), this.gauge,
     h('details.ace-settings', {}, h('summary', {}, t('Settings')),
       Object.entries(NUMBERS).map(([name, [, , , , label]]) => h('label', {}, t(label), this.fields[name])),
+      h('label', {}, t('Sampler (lcm: with a LoRA for few steps)'), this.sampler),
       h('label', {}, t('Negative instruction'), this.negative), h('label', {}, t('Seed'), this.seed),
       h('label', {}, t('Hide what is under the masks from the model'), this.blank)))
     this.reset()
@@ -124,7 +127,7 @@ export class Composer {
   open(place, record) {
     const fields = [...Object.values(this.fields), this.negative, this.seed]
     if (this.place) this.drafts.set(this.place, { base: this.base, pictures: this.pictures, editing: this.editing, others: this.others,
-      text: this.editor.value, blank: this.blank.checked, values: fields.map((field) => field.value) })
+      text: this.editor.value, blank: this.blank.checked, sampler: this.sampler.value, values: fields.map((field) => field.value) })
     this.place = place
     this.reset()
     this.trouble = ''
@@ -134,6 +137,7 @@ export class Composer {
     if (draft) {
       Object.assign(this, { base: draft.base, pictures: draft.pictures, editing: draft.editing, others: draft.others })
       this.blank.checked = draft.blank
+      this.sample(draft.sampler)
       for (const [i, field] of fields.entries()) field.value = draft.values[i]
     } else this.take(find(record, record.at) ?? {})
   }
@@ -232,10 +236,17 @@ export class Composer {
 
   /** The settings of a turn, for the next; but not which of its own pictures was the target. */
   take(turn) {
-    const { negative = '', target_image: _, ...settings } = turn.settings ?? {}
+    const { negative = '', sampler = SAMPLERS[0], target_image: _, ...settings } = turn.settings ?? {}
     for (const name in NUMBERS) this.fields[name].value = settings[name] ?? NUMBERS[name][3]
     this.negative.value = negative
+    this.sample(sampler)
     this.others = Object.fromEntries(Object.entries(settings).filter(([name]) => !(name in NUMBERS)))
+  }
+
+  /** Choose a sampler; one that is not on offer, too, for ComfyUI has more. */
+  sample(name) {
+    this.sampler.replaceChildren(...[...new Set([...SAMPLERS, name])].map((one) => h('option', {}, one)))
+    this.sampler.value = name
   }
 
   /** The same turn with another seed, beside it. */
@@ -256,7 +267,7 @@ export class Composer {
     const turn = {
       id: newId(this.panel.record), parent: this.parent ?? null, instruction: text, images: attached.map(({ picture }) => picture),
       masks: attached.map(({ mask }) => mask), blank: this.blank.checked, seed: this.seed.value === '' ? randomSeed() : Number(this.seed.value),
-      settings: { ...this.others, ...settings, target_image: target, negative: this.negative.value }, meta: { made: new Date().toISOString() }
+      settings: { ...this.others, ...settings, target_image: target, negative: this.negative.value, sampler: this.sampler.value }, meta: { made: new Date().toISOString() }
     }
     const room = attached[target]?.room
     if (room?.some(Boolean)) turn.room = room

@@ -17,6 +17,7 @@ export function lookAtTurn(preview, turn) {
   const { graph } = preview
   const inspector = graph.getNodeById(graph.getLink(preview.inputs[0].link).origin_id)
   for (const [name, fallback] of Object.entries(OWN)) setWidget(inspector, name, turn.settings?.[name] ?? fallback)
+  setWidget(inspector, 'sampler', turn.settings?.sampler === 'lcm' ? 'lcm' : 'euler') // it has these two
   setWidget(inspector, 'negative_instruction', turn.settings?.negative ?? '')
   setWidget(inspector, 'seed', turn.seed ?? 0)
   setWidget(inspector, 'control_after_generate', 'fixed') // or the page would draw another seed after the run

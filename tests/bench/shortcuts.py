@@ -1,4 +1,4 @@
-"""Score and speed of the demo model with context reuse and with ComfyUI's EasyCache: `python -m tests.bench.shortcuts`.
+"""Score and speed of the demo model with context reuse, ComfyUI's EasyCache, few steps: `python -m tests.bench.shortcuts`.
 
 The same cases of every task for each setting, so that two rows differ by the setting alone. Seconds are the network's.
 EasyCache decides for a batch of cases together here, in a graph for each picture.
@@ -6,14 +6,15 @@ EasyCache decides for a batch of cases together here, in a graph for each pictur
 
 import argparse
 import time
-from collections.abc import Callable
 from functools import partial
 
 import torch
 
 from ace_model.diffusion import sigmas
 from demo import score
+from demo.trainer.model import WEIGHTS
 from demo.world.tasks import TASKS
+from tools.gallery.models import DEMO_FAST
 
 from . import host
 from .report import table
@@ -88,11 +89,22 @@ class Schedule:
 SETTINGS = {"exact": (1, Timed), "context reuse, every 3rd": (3, Timed), "context reuse, every 5th": (5, Timed),
             "context reuse, every 7th": (7, Timed), "EasyCache, threshold 0.2": (1, EasyCached),
             "EasyCache, threshold 0.05": (1, partial(EasyCached, threshold=0.05))}
+FEW = {"fast LoRA, 4 steps": 4, "fast LoRA, 2 steps": 2, "fast LoRA, 1 step": 1}  # without guidance
+SETTINGS |= dict.fromkeys(FEW, (1, Timed))
 
 
-def measure(answerer, model, cases: dict[str, list], every: int, how: Callable[..., Timed]) -> list:
+def answerer_for(setting: str, steps: int) -> score.Answerer:
+    """steps: for settings that have no number of their own."""
+    given = ["--steps", str(FEW.get(setting, steps)), "--device", "cpu"]
+    if setting in FEW:
+        given += ["--sampler", "lcm", "--guidance", "1", "--lora", str(WEIGHTS / "loras" / DEMO_FAST)]
+    return score.Answerer(score.parser().parse_args(given))
+
+
+def measure(setting: str, steps: int, cases: dict[str, list]) -> list:
     """[share of right answers per task …, their mean, seconds per case]."""
-    answerer.args.reuse, answerer.model, answerer.last = every, how(model), ([], [])
+    answerer, (every, how) = answerer_for(setting, steps), SETTINGS[setting]
+    answerer.args.reuse, answerer.model = every, how(answerer.model)
     right = [score.share(ok for _, ok, _ in score.measure(answerer(samples), samples)) for samples in cases.values()]
     count = sum(map(len, cases.values()))
     return [*right, score.share(right), answerer.model.seconds / count]
@@ -107,17 +119,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED)
     options = parser.parse_args()
     host.start(torch.device("cpu"))
-    answerer = score.Answerer(score.parser().parse_args(["--steps", str(options.steps), "--device", "cpu"]))
-    model, rows, exact = answerer.model, [], 0.0
+    rows, exact = [], 0.0
     cases = {task: score.cases(options.seed, task, options.cases) for task in options.tasks}
-    measure(answerer, model, {task: found[:2] for task, found in cases.items()}, 1, Timed)  # warms up
+    measure("exact", options.steps, {task: found[:2] for task, found in cases.items()})  # warms up
     for name in options.settings:
-        every, how = SETTINGS[name]
-        *right, seconds = measure(answerer, model, cases, every, how)
+        *right, seconds = measure(name, options.steps, cases)
         exact = exact or seconds
         rows.append([name, *(f"{100 * each:.1f}" for each in right), f"{seconds:.3f}", f"{exact / seconds:.2f}"])
         print(rows[-1], flush=True)
-    print(f"\nseed {options.seed}, {options.cases} cases of each task, {options.steps} steps, guided, right answers in %\n")
+    print(f"\nseed {options.seed}, {options.cases} cases of each task, right answers in %; {options.steps} steps, guided, if "
+          "nothing else is said\n")
     print(table([f"{options.steps} steps", *options.tasks, "mean", "s per case", "times as fast"], rows, words=1))
 
 

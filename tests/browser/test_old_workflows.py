@@ -40,6 +40,7 @@ def test_swapped_nodes_keep_values_and_links(page, swapped):
     assert graph[INDICATOR]["inputs"] == {"tokens": ["9", 0], "batch_size": 2}
     taken = graph[SAMPLER]["inputs"]
     assert [taken[name] for name in ("positive", "negative", "latent")] == [[INDICATOR, slot] for slot in range(3)]
+    assert (taken["reuse_context"], taken["sampler"]) == (1, "euler"), "what it was saved without"
     kept = graph[KEEP]["inputs"]
     assert (kept["original"], kept["mask"], kept["feather"], kept["grow"]) == ([PAD, 0], [PAD, 1], 5, 8)
     assert {(PAD, 0), (PAD, 1)} <= {tuple(value) for value in graph["7"]["inputs"].values() if isinstance(value, list)}

@@ -55,6 +55,7 @@ def test_what_the_model_sees_is_drawn_at_a_click(frontends):
     page.tab.evaluate("() => { document.querySelector('.ace-settings').open = true }")
     for label, value in (("Width", "64"), ("Height", "64"), ("Guidance", "2"), ("Negative instruction", "blur")):
         panel.get_by_label(label).fill(value)
+    panel.get_by_label("Sampler").select_option("lcm")
     say(page, panel, "make the red star in {image} purple", 1)
     for _ in range(2):
         panel.get_by_label("What the model sees").click()
@@ -69,6 +70,7 @@ def test_what_the_model_sees_is_drawn_at_a_click(frontends):
     turn, = record(page)["turns"]
     assert [inspector[name] for name in ("width", "height", "guidance", "negative_instruction", "seed")] == [
         64, 64, 2, "blur", turn["seed"]]
+    assert inspector["sampler"] == turn["settings"]["sampler"] == "lcm"
     assert [graph[shown["images"][0]]["class_type"] for shown in kinds["PreviewImage"]] == ["ACEEditorInspector"]
     assert page.errors == []
 

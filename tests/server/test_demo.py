@@ -142,7 +142,8 @@ def test_demo_files_are_in_the_lists_and_come_last(server):
     for node, widget, name in (("ACEEditorLoadModel", "model_name", "ace_demo_dit.safetensors"),
                                ("UNETLoader", "unet_name", "ace_demo_dit.safetensors"),
                                ("ACEEditorLoadTextEncoder", "text_encoder_name", "ace_demo_t5.safetensors"),
-                               ("VAELoader", "vae_name", "ace_demo_vae.safetensors")):
+                               ("VAELoader", "vae_name", "ace_demo_vae.safetensors"),
+                               ("LoraLoaderModelOnly", "lora_name", "ace_demo_fast.safetensors")):
         options = server.object_info(node)["input"]["required"][widget]
         options = options[0] if isinstance(options[0], list) else options[1]["options"]
         assert [option for option in options if option.startswith("ace_demo")] == [name]

@@ -15,7 +15,8 @@ from tools.comfy_server import ComfyServer
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ["__init__.py", "ace_model", "nodes", "starters", "js", "workflows", "subgraphs", "locales", "pyproject.toml",
            "LICENSE", "CHANGELOG.md", "README.md", "docs/pictures", "demo/README.md", "demo/weights/diffusion_models",
-           "demo/weights/text_encoders", "demo/weights/vae", "training", "batch", "engine"]  # each whole, if it exists
+           "demo/weights/loras", "demo/weights/text_encoders", "demo/weights/vae", "training", "batch",
+           "engine"]  # each whole, if it exists
 LEFT_OUT = ["dev.py", "tests", "tools", ".ci", ".github", "demo/world", "demo/page", "demo/trainer", "demo/score.py",
             "node.zip"]
 

@@ -55,6 +55,41 @@ def test_ddim_with_a_perfect_predictor_finds_the_picture(steps):
     assert torch.allclose(diffusion.ddim(perfect, torch.randn(2, 4, 6, 6), steps), clean, atol=1e-3)
 
 
+def test_lcm_by_hand():
+    """Of pictures N(0.3, 0.5²) the best guess is linear. Every step leaps there, and adds fresh noise of the next level."""
+    generator = torch.Generator().manual_seed(2)
+    start, *fresh = (torch.randn(2, 4, 3, 3, generator=generator, dtype=torch.float64).numpy() for _ in range(4))
+    alphas = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+    x = start
+    for i, t in enumerate((999, 749, 499, 249)):
+        variance = 0.25 * alphas[t] + 1 - alphas[t]
+        x = 0.3 + 0.25 * np.sqrt(alphas[t]) / variance * (x - 0.3 * np.sqrt(alphas[t]))
+        if i < 3:
+            then = alphas[(749, 499, 249)[i]]
+            x = np.sqrt(then) * x + np.sqrt(1 - then) * fresh[i]
+
+    def eps(x, t):
+        signal, noise = (table[t].double().view(-1, 1, 1, 1) for table in diffusion.signal_and_noise())
+        return noise / (0.25 * signal**2 + noise**2) * (x - 0.3 * signal)
+
+    noise = torch.Generator().manual_seed(2)
+    torch.randn(2, 4, 3, 3, generator=noise, dtype=torch.float64)  # the start
+    assert np.allclose(diffusion.lcm(eps, torch.from_numpy(start), 4, noise), x, atol=1e-3)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_lcm_with_an_exact_leap_draws_from_the_right_distribution(steps):
+    """Where the probability flow of N(0.3, 0.5²) ends is known; any number of steps samples that Gaussian."""
+    def eps(x, t):
+        signal, noise = (table[t].view(-1, 1, 1, 1) for table in diffusion.signal_and_noise())
+        clean = 0.3 + 0.5 / (0.25 * signal**2 + noise**2).sqrt() * (x - 0.3 * signal)
+        return (x - signal * clean) / noise
+
+    generator = torch.Generator().manual_seed(0)
+    found = diffusion.lcm(eps, torch.randn(40, 4, 25, 25, generator=generator), steps, generator)
+    assert abs(found.mean() - 0.3) < 0.01 and abs(found.std() - 0.5) < 0.01  # of 100,000 numbers
+
+
 def test_loss_of_known_predictors():
     clean = torch.randn(512, 4, 4, 4)
     known = {}

@@ -81,3 +81,11 @@ def test_the_page_shows_every_key_at_its_default(tmp_path):
     for section in fields(settings.Settings):
         for key in fields(section.type) if is_dataclass(section.type) else ():
             assert key.name in shown or key.name in ("controls", "folder", "cache"), f"{section.name}.{key.name}"
+
+
+def test_the_page_shows_settings_for_few_steps(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    shown = re.search(r"## Few steps\n.*?```yaml\n(.*?)```", page, re.DOTALL)[1]
+    (tmp_path / "settings.yaml").write_text(shown, encoding="utf-8")
+    found = read(tmp_path / "settings.yaml")
+    assert found.train.objective == "consistency" and found.model.base == "float32"

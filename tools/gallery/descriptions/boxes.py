@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from ace_model.comfyui import graph
 
 from ..graph import Node, Output
 from ..models import (
     CLIP_L,
+    DEMO_DIT,
+    DEMO_FAST,
+    DEMO_T5,
+    DEMO_VAE,
     DIT,
     FFT,
     FILL,
@@ -33,9 +38,9 @@ ACE = (DIT.name, T5.name, VAE.name)
 QUALITY = "high resolution, sharpness, clarity, detail enhancement, noise reduction, HD, 4k, image restoration, HDR"  # theirs
 
 
-def load(box: Subgraph) -> dict[str, Node]:
+def load(box: Subgraph, files: Sequence[str] = ACE) -> dict[str, Node]:
     """ACE's three loaders, their files widgets of the box."""
-    names = {name: box.take(name, "COMBO", value=file) for name, file in zip(FILES, ACE, strict=True)}
+    names = {name: box.take(name, "COMBO", value=file) for name, file in zip(FILES, files, strict=True)}
     return {"model": box.add("ACEEditorLoadModel", model_name=names["model_name"]),
             "clip": box.add("ACEEditorLoadTextEncoder", text_encoder_name=names["text_encoder_name"]),
             "vae": box.add("VAELoader", vae_name=names["vae_name"])}
@@ -43,14 +48,16 @@ def load(box: Subgraph) -> dict[str, Node]:
 
 def turn(box: Subgraph, given: dict[str, Output | Node], images: Sequence[str] = (), mask: bool = False, blank: bool = False,
          encoding: Sequence[str] = (), history: bool = False, paste: dict[str, Output | Node] | None = None,
-         finish: Callable[[Node], Node] | None = None) -> None:
+         finish: Callable[[Node], Node] | None = None, sampling: dict[str, Any] | None = None) -> None:
     """One turn inside a box, answer and conversation given out. given: `instruction`, `seed`, `guidance`, models, pictures and
-    what `encoding` names · paste: inputs of ACE Keep Untouched; by default the first picture and its mask, if there is one ·
-    finish: what happens to the answer before it is pasted."""
+    what `encoding` and `sampling` name · paste: inputs of ACE Keep Untouched; by default the first picture and
+    its mask, if there is one · finish: what happens to the answer before it is pasted · sampling: instead of `guidance`, names
+    in given, or values."""
     link = {name: [name, 0] for name in given}
     chain = graph.turn("turn", link["instruction"], [link[name] for name in images], {0: link["mask"]} if mask else None, blank,
                        link["history"] if history else None, {name: link[name] for name in encoding},
-                       {"seed": link["seed"], "guidance": link["guidance"]}, name_image=True)
+                       {name: link.get(value, value) for name, value in (sampling or {"guidance": "guidance"}).items()} | {
+                           "seed": link["seed"]}, name_image=True)
     nodes = box.add_graph(chain, given)
     answer = nodes["turn image"]
     if finish:
@@ -78,6 +85,22 @@ def edit() -> Subgraph:
     given = {"image": box.take("image", "IMAGE"), "mask": box.take("mask", "MASK")}
     given |= {name: box.take(name, "IMAGE") for name in IMAGES[1:]}
     turn(box, given | asked(box) | load(box), IMAGES, mask=True)
+    return box
+
+
+def fast_edit() -> Subgraph:
+    """The LoRA is for this turn alone: turns that go on from it are sampled in full, and with it they would burn out."""
+    box = Subgraph("Fast Edit (ACE)", 16, "Edits a picture in four passes through the model instead of forty, with a LoRA that "
+                   "was made for few steps. The one on the box is the demo model's. Turns that follow are not fast.",
+                   ("ACE", "edit image", "fast", "few steps", "LCM", "turbo", "lightning", "4 steps"))
+    given = {"image": box.take("image", "IMAGE"), "mask": box.take("mask", "MASK")}
+    given |= {name: box.take(name, "IMAGE") for name in IMAGES[1:]}
+    given |= {"instruction": box.take("instruction", "STRING", value="{image} "), "seed": box.take("seed", "INT"),
+              "steps": box.take("steps", "INT", value=4)}
+    given |= load(box, (DEMO_DIT, DEMO_T5, DEMO_VAE))
+    given["fast"] = box.add("LoraLoaderModelOnly", model=given["model"],
+                            lora_name=box.take("lora_name", "COMBO", value=DEMO_FAST))
+    turn(box, given, IMAGES, mask=True, sampling={"model": "fast", "steps": "steps", "guidance": 1.0, "sampler": "lcm"})
     return box
 
 
@@ -267,6 +290,7 @@ def seen_by_redux(box: Subgraph, text: Node, reference: Output) -> Node:
 
 
 EDIT, TEXT_TO_IMAGE, INPAINT, OUTPAINT, DETAIL = edit(), text_to_image(), inpaint(), outpaint(), detail()
+FAST_EDIT = fast_edit()
 REFERENCE, ANALYZE, NEXT_TURN, REFINE = reference(), analyze(), next_turn(), refine()
 MASK_FROM_WORDS, FULL_SIZE = mask_from_words(), full_size()
 PLUS_REFERENCE = plus(
@@ -282,5 +306,5 @@ PLUS_FFT = plus("Image Edit (ACE++ FFT)", 11, "Repaints a picture after what it 
 PLUS_REDUX = plus("Reference Edit with Redux (ACE++)", 15, "Makes a picture that takes after the reference, which Redux looks "
                   "at too, or, with an image and a mask, puts the reference into the image there.",
                   ("redux", "reference", "portrait", "try-on", "logo"), PORTRAIT, ("reference", "image"), redux=True)
-BOXES = (EDIT, TEXT_TO_IMAGE, INPAINT, OUTPAINT, DETAIL, FULL_SIZE, REFERENCE, ANALYZE, NEXT_TURN, REFINE, MASK_FROM_WORDS,
-         PLUS_REFERENCE, PLUS_REDUX, PLUS_LOCAL, PLUS_FFT)
+BOXES = (EDIT, FAST_EDIT, TEXT_TO_IMAGE, INPAINT, OUTPAINT, DETAIL, FULL_SIZE, REFERENCE, ANALYZE, NEXT_TURN, REFINE,
+         MASK_FROM_WORDS, PLUS_REFERENCE, PLUS_REDUX, PLUS_LOCAL, PLUS_FFT)
