@@ -68,9 +68,19 @@ def with_guidance(model, rescale: float):
     return model
 
 
+def check_sampler(name: str, where: str = "settings.sampler") -> None:
+    """Raise ModelError for a sampler that this ComfyUI does not have."""
+    if name not in comfy.samplers.SAMPLER_NAMES:
+        raise ModelError(f"{where} is {name}, which this ComfyUI does not have: use euler, the reference's, or another that "
+                         "KSamplerSelect lists.")
+
+
 def sample(model, positive, negative, latent: dict, seed: int, steps: int, guidance: float, rescale: float,
-           denoise: float) -> dict:
-    """Long-context sampling: euler over the trailing timesteps. Shows previews and can be interrupted."""
+           denoise: float, sampler: str = "euler", noise: Tensor | None = None) -> dict:
+    """Long-context sampling over the trailing timesteps; euler is the reference's. Shows previews and can be interrupted.
+
+    noise: instead of the seed's.
+    """
     out = latent.copy()
     out.pop("downscale_ratio_spacial", None)
     samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"], latent.get("downscale_ratio_spacial"))
@@ -79,8 +89,8 @@ def sample(model, positive, negative, latent: dict, seed: int, steps: int, guida
         return {**out, "samples": samples}
     model = with_guidance(model, rescale)
     out["samples"] = comfy.sample.sample_custom(
-        model, comfy.sample.prepare_noise(samples, seed, latent.get("batch_index")), guidance,
-        comfy.samplers.sampler_object("euler"), schedule, positive, negative, samples,
+        model, comfy.sample.prepare_noise(samples, seed, latent.get("batch_index")) if noise is None else noise, guidance,
+        comfy.samplers.sampler_object(sampler), schedule, positive, negative, samples,
         noise_mask=latent.get("noise_mask"), callback=latent_preview.prepare_callback(model, len(schedule) - 1),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed)
     return out

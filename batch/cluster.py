@@ -1,0 +1,117 @@
+"""Ray: started here or joined, its machines looked at before work begins, and its errors in words for a person."""
+
+import logging
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ace_model.errors import InputError
+
+from .job import BatchError, Job
+
+PACK = Path(__file__).absolute().parent.parent
+STORE = 500e6  # bytes of Ray's object store on one machine: requests and answers on their way to the disk
+NO_SPACE = ("No space left on device", "[Errno 28]", "Disk quota exceeded", "OutOfDiskError")
+
+
+def start(address: str | None, extras: Path, cpus: int) -> None:
+    """Join the cluster at `address`, or start Ray on this machine. Raises BatchError."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    path = os.pathsep.join(dict.fromkeys([str(PACK), str(extras), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]))
+    variables = {"PYTHONPATH": path.strip(os.pathsep), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    common = {"logging_level": logging.ERROR, "log_to_driver": False, "runtime_env": {"env_vars": variables}}
+    try:
+        if address:
+            ray.init(address, **common)
+        else:
+            ray.init("local", num_cpus=cpus, include_dashboard=False, object_store_memory=int(min(STORE, 0.3 * shared())), **common)
+    except Exception as error:  # noqa: BLE001 - Ray has many
+        text = str(error)
+        if "ersion mismatch" in text:
+            raise BatchError(f"the cluster at {address} runs another Ray or Python ({' '.join(text.split())[:300]}): install "
+                             f"ray=={ray.__version__} on all machines, with the same Python.") from None
+        raise BatchError(f"Ray {'at ' + address if address else 'on this machine'} cannot be reached "
+                         f"({type(error).__name__}: {' '.join(text.split())[:300]}).") from None
+
+
+def shared() -> int:
+    """Bytes free where Ray keeps its objects."""
+    place = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()  # noqa: S108 - only looked at
+    found = os.statvfs(place) if hasattr(os, "statvfs") else None
+    return found.f_bavail * found.f_frsize if found else int(STORE)
+
+
+def look(job: Job, folder: Path, needs: str) -> None:
+    """Ask every machine that can work whether it has what a worker needs. needs: "GPU" or "CPU". Raises BatchError that names
+    the machines."""
+    token = folder / f".seen-from-{socket.gethostname()}-{os.getpid()}"
+    token.write_text("Every machine of the run must see this file.", encoding="utf-8")
+    try:
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        asked = {node["NodeID"]: inspect.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False))
+                 .remote(job, str(token), node["Resources"].get(needs, 0) > 0) for node in nodes}
+        problems = []
+        for node in nodes:
+            try:
+                problems += [f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}): {each}"
+                             for each in ray.get(asked[node["NodeID"]], timeout=300)]
+            except ray.exceptions.RayError as error:
+                problems.append(f"{node['NodeManagerHostname']}: cannot run the pack ({' '.join(str(error).split())[-200:]}): it "
+                                "must be installed in the same folder on all machines, with its extras.")
+        if problems:
+            raise BatchError("not every machine is ready:\n" + "\n".join(f"  {each}" for each in problems))
+    finally:
+        token.unlink(missing_ok=True)
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def inspect(job: Job, token: str, works: bool) -> list[str]:
+    """What is wrong with this machine."""
+    return wrong_with(job, token, works)
+
+
+def wrong_with(job: Job, token: str, works: bool) -> list[str]:
+    """works: a worker may run here, so that it needs ComfyUI and the models."""
+    problems = []
+    if not Path(token).is_file():
+        problems.append(f"{Path(token).parent} is not the folder that the others see: give an output folder on a disk that all "
+                        "machines share.")
+    if works and not Path(job.comfyui, "comfy").is_dir():
+        return [*problems, f"{job.comfyui} is not ComfyUI: install it in the same folder on all machines."]
+    if works and not job.workflow:
+        from ace_model.comfyui import headless
+
+        from .ace import resolve
+        headless.start(Path(job.comfyui))
+        for kind in ("model", "text_encoder", "vae"):
+            try:
+                resolve(kind, getattr(job.files, kind))
+            except InputError as error:
+                problems.append(str(error))
+    return problems
+
+
+def in_words(error: BaseException, folder: Path) -> str:
+    """What a person can do about an error of Ray's; empty if nobody foresaw it."""
+    seen, text = [], ""
+    while error is not None and error not in seen:
+        seen.append(error)
+        text += f"{error}\n"
+        if isinstance(error, InputError):
+            return str(error)
+        error = getattr(error, "cause", None) or error.__cause__ or error.__context__
+    if any(sign in text for sign in NO_SPACE):
+        return f"the disk of {folder} is full. Free some space and run the same command again: what is written is kept."
+    marks = [line.partition("Error: ")[2] for line in text.splitlines() if line.startswith(tuple(OURS))]
+    return marks[-1] if marks else ""
+
+
+OURS = [f"{module}{name}: " for name in ("BatchError", "CheckpointError", "ModelError", "VAEError", "TextEncoderError")
+        for module in ("", "batch.job.", "ace_model.checkpoint.", "ace_model.comfyui.sampling.",
+                       "ace_model.comfyui.conditioning.", "ace_model.comfyui.text.")]
