@@ -1,7 +1,7 @@
-"""Edit many pictures: `python -m batch REQUESTS OUT`, from the pack's folder with ComfyUI's own Python. docs/batch.md tells how.
+"""Edit many pictures: `python -m batch REQUESTS OUT`, from the pack's folder with ComfyUI's own Python. See docs/batch.md.
 
-REQUESTS: a .jsonl or .parquet file of records (docs/record.md), or a folder of pictures with --instruction. Run the same command
-again to go on where a run stopped.
+REQUESTS: a .jsonl or .parquet file of records (docs/record.md), or a folder of pictures with --instruction. Run the same
+command again to go on where a run stopped.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     flow.add_argument("--workflow", metavar="FILE", type=Path, help="a workflow saved by Export (API)")
     flow.add_argument("--set", metavar="NODE.INPUT=COLUMN", action="append", default=[], dest="values",
                       help="what of each row goes where; @seed is a number made of the row")
-    flow.add_argument("--take", metavar="NODE", default="", help="whose picture to keep (default: the only one's that shows one)")
+    flow.add_argument("--take", metavar="NODE", default="", help="whose picture to keep (default: the only one that shows one)")
     how = parser.add_argument_group("how to run")
     how.add_argument("--address", help="of a Ray cluster, such as auto (default: Ray on this machine)")
     how.add_argument("--workers", type=number(1, 100_000), default=0, metavar="N", help="default: one for each GPU, else one")

@@ -80,9 +80,8 @@ class Ace:
     @torch.inference_mode()
     def expect(self, requests: Sequence[str]) -> None:
         """Encode the texts of a whole block in one load of the text encoder; those that are remembered are not read again."""
-        texts = []
+        texts, blank = [], torch.zeros(TOKEN, TOKEN, 3)
         for record in map(read, requests):
-            blank = torch.zeros(TOKEN, TOKEN, 3)
             for turn in wanted(record):
                 outline = outlined(record, turn.id).lcu(lambda picture, mode: blank)
                 texts += [text for frame in outline.frames(turn.settings.negative, turn.settings.target_image)
@@ -112,8 +111,9 @@ class Ace:
         tokens = conditioning.tokenize(lcu, self.clip, self.vae, chosen.width, chosen.height, chosen.target_image, budget,
                                        chosen.negative)
         positive, negative = conditioning.conditioning(tokens)
-        latent = sampling.sample(self.model, positive, negative, conditioning.empty_latent(tokens.size), turn.seed, chosen.steps,
-                                 chosen.guidance, chosen.rescale, 1.0, chosen.sampler)
+        empty = conditioning.empty_latent(tokens.size)
+        latent = sampling.sample(self.model, positive, negative, empty, turn.seed, chosen.steps, chosen.guidance, chosen.rescale,
+                                 1.0, chosen.sampler)
         return levels(pasted(self.vae.decode(latent["samples"]), lcu, turn))
 
 

@@ -30,7 +30,8 @@ def start(address: str | None, extras: Path, cpus: int) -> None:
         if address:
             ray.init(address, **common)
         else:
-            ray.init("local", num_cpus=cpus, include_dashboard=False, object_store_memory=int(min(STORE, 0.3 * shared())), **common)
+            store = int(min(STORE, 0.3 * shared()))
+            ray.init("local", num_cpus=cpus, include_dashboard=False, object_store_memory=store, **common)
     except Exception as error:  # noqa: BLE001 - Ray has many
         text = str(error)
         if "ersion mismatch" in text:
@@ -62,8 +63,8 @@ def look(job: Job, folder: Path, needs: str) -> None:
                 problems += [f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']}): {each}"
                              for each in ray.get(asked[node["NodeID"]], timeout=300)]
             except ray.exceptions.RayError as error:
-                problems.append(f"{node['NodeManagerHostname']}: cannot run the pack ({' '.join(str(error).split())[-200:]}): it "
-                                "must be installed in the same folder on all machines, with its extras.")
+                problems.append(f"{node['NodeManagerHostname']}: cannot run the pack ({' '.join(str(error).split())[-200:]}): "
+                                "it must lie in the same folder on all machines, with its extras.")
         if problems:
             raise BatchError("not every machine is ready:\n" + "\n".join(f"  {each}" for each in problems))
     finally:

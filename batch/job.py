@@ -19,6 +19,10 @@ class BatchError(InputError):
     """A run that cannot begin or go on. The text names what is wrong and the way out."""
 
 
+class StopRun(BatchError):
+    """Nothing is wrong with a request, and with everything else: the run ends."""
+
+
 @dataclass(frozen=True)
 class Files:
     """The models, by path or by name in ComfyUI's models folders. loras: (file, strength)."""
@@ -45,8 +49,11 @@ class Workflow:
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker must know. folders: where pictures of a record lie, by their `in` · threads: of PyTorch, 0: its own choice ·
-    together: most requests in one pass of the network · tries: after which a request is given up that ends its worker."""
+    """What a worker must know.
+
+    folders: where pictures of a record lie, by their `in` · threads: of PyTorch, 0: its own choice · together: most requests in
+    one pass of the network · tries: after which a request is given up that ends its worker.
+    """
 
     comfyui: str
     files: Files = field(default_factory=Files)

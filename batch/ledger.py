@@ -32,8 +32,8 @@ class Ledger:
     def join(self, process: str, machine: str, maker: str) -> str:
         """What is wrong with a worker that begins; empty if nothing is."""
         if self.maker and maker != self.maker:
-            return (f"the models on {machine} are not those that made the pictures so far: put the same files there, or start a "
-                    "new run in another folder.")
+            return (f"the models on {machine} are not those that made the pictures so far: put the same files there, or start "
+                    "a new run in another folder.")
         self.maker, self.places[process] = maker, machine
         return ""
 

@@ -177,7 +177,7 @@ def outlined(record: Record, at: str) -> Record:
 
 
 def wanted(record: Record) -> list[Turn]:
-    """The turns that have to be made for the answer: the last one, and those whose answers the conversation takes as pictures."""
+    """The turns that have to be made for the answer: the last, and those whose answers the conversation takes as pictures."""
     names, out = {record.at}, []
     shown = {turn.id for turn in record.branch()}
     for turn in reversed(record.turns):

@@ -17,6 +17,8 @@ from pyarrow import parquet
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data.checkpoint import CheckpointConfig
 
+from ace_model.lcu import shorten
+
 from . import cluster, page, requests, sinks
 from .job import BatchError, Job, replaced
 from .ledger import Ledger, State
@@ -162,7 +164,7 @@ class Run:
         while not over.wait(EVERY):
             try:
                 state = ray.get(ledger.state.remote(), timeout=EVERY)
-            except Exception:  # noqa: BLE001 - a ledger that is busy or began anew is no reason to stop
+            except Exception:  # noqa: BLE001, S112 - a ledger that is busy or began anew is no reason to stop
                 continue
             if state.maker and not noted:
                 known = json.loads(self.about.read_text(encoding="utf-8"))
@@ -182,42 +184,49 @@ class Run:
         lost = sinks.settle(self.folder, self.plan.format)
         if lost:
             self.say(f"{lost} unfinished files removed")
-        ids, errors = self.count()
+        ids, reasons = self.count()
         if ids != found.count:
-            raise BatchError(f"{found.count:,} requests have {ids:,} different answers. Run the same command again; if it stays "
-                             "so, start anew in another folder and tell us.")
+            raise BatchError(f"{found.count:,} requests have {ids:,} different answers. Run the same command again; if it "
+                             "stays so, start anew in another folder and tell us.")
+        known = json.loads(self.about.read_text(encoding="utf-8"))
+        spent = known.get("spent", {"pictures": 0, "seconds": 0.0, "worker_seconds": 0.0})
         if state.done:
-            known = json.loads(self.about.read_text(encoding="utf-8"))
-            spent = known.get("spent", {"pictures": 0, "seconds": 0.0, "worker_seconds": 0.0})
             spent = {"pictures": spent["pictures"] + state.done, "seconds": spent["seconds"] + seconds,
                      "worker_seconds": spent["worker_seconds"] + state.seconds * sum(state.workers.values())}
             self.note(known | {"maker": state.maker, "spent": spent})
-        page.make(self.folder, self.job, found, errors, json.loads(self.about.read_text(encoding="utf-8")))
-        self.say(f"{found.count - errors:,} pictures and {errors:,} errors in {self.folder}"
-                 + (f"; errors.jsonl there has the requests that failed, to be tried again" if errors else ""))
+        path, errors = page.make(self.folder, self.job, found, reasons, spent), sum(reasons.values())
+        self.say(f"{found.count - errors:,} pictures, {errors:,} errors{' (in errors.jsonl)' if errors else ''}: {path}")
         return state
 
-    def count(self) -> tuple[int, int]:
-        """(different ids, errors) of the answers; errors.jsonl gets the requests that failed. Raises BatchError for an id that
-        is there twice."""
-        seen, errors = set(), 0
+    def count(self) -> tuple[int, dict[str, int]]:
+        """(different ids, {reason: how many errors}) of the answers; errors.jsonl gets the requests that failed. Raises
+        BatchError for an id that is there twice."""
+        seen, reasons = set(), {}
 
         def fill(part: Path) -> None:
-            nonlocal errors
             with part.open("w", encoding="utf-8") as file:
                 for row in sinks.read(self.folder, ["id", "row", "name", "request", "error"]):
-                    if row["id"] in seen:
+                    key = bytes.fromhex(row["id"])
+                    if key in seen:
                         raise BatchError(f"{row['id']} has two answers in {self.folder}: start anew in another folder and tell "
                                          "us.")
-                    seen.add(row["id"])
+                    seen.add(key)
                     if row["error"]:
-                        errors += 1
-                        file.write(json.dumps({"id": row["name"] or None, "row": row["row"], "error": row["error"],
-                                               "record": row["request"]}, ensure_ascii=False) + "\n")
+                        reason = shorten(row["error"].partition(": ")[2], 100)
+                        reasons[reason] = reasons.get(reason, 0) + 1
+                        file.write(json.dumps(again(row), ensure_ascii=False) + "\n")
         replaced(self.folder / "errors.jsonl", fill)
-        if not errors:
+        if not reasons:
             (self.folder / "errors.jsonl").unlink()
-        return len(seen), errors
+        return len(seen), reasons
+
+
+def again(row: dict) -> dict:
+    """A request that failed as a row to try again."""
+    given = json.loads(row["request"])
+    shown = {"record": given} if isinstance(given, dict) and "turns" in given else given if isinstance(given, dict) else {
+        "given": given}
+    return ({"id": row["name"]} if row["name"] else {}) | shown | {"error": row["error"]}
 
 
 OWN = {".lock", "requests", "requests.new", "doubles.parquet", "run.json"}

@@ -89,14 +89,24 @@ def base(path: Path) -> str:
     return path.stem.rsplit("-", 1)[0] if path.suffix == ".parquet" else path.stem
 
 
-def read(folder: Path, columns: list[str] | None = None) -> Iterator[dict]:
-    """The answers of a run, whatever their format, one after the other, with `picture` as PNG bytes or None. columns: of
-    Parquet, to read no more than is needed. Raises BatchError."""
-    kind = next((kind for kind in ENDINGS if any(data(folder, kind).glob(f"*.{ENDINGS[kind]}"))), None)
-    if kind is None:
+def files(folder: Path) -> list[Path]:
+    """The files of a run's answers, whatever their format. Raises BatchError."""
+    found = [path for kind, ending in ENDINGS.items() for path in data(folder, kind).glob(f"*.{ending}")]
+    if not found:
         raise BatchError(f"{folder} has no answers: give the folder of a run.")
-    for path in sorted(data(folder, kind).glob(f"*.{ENDINGS[kind]}")):
-        yield from READERS[kind](path, folder, columns)
+    return sorted(found)
+
+
+def rows(path: Path, folder: Path, columns: list[str] | None = None) -> Iterator[dict]:
+    """The answers in one file of a run, with `picture` as PNG bytes or None. columns: of Parquet, to read no more than is
+    needed."""
+    return READERS[path.suffix[1:]](path, folder, columns)
+
+
+def read(folder: Path, columns: list[str] | None = None) -> Iterator[dict]:
+    """All answers of a run. Raises BatchError."""
+    for path in files(folder):
+        yield from rows(path, folder, columns)
 
 
 def from_parquet(path: Path, folder: Path, columns: list[str] | None) -> Iterator[dict]:
@@ -125,4 +135,4 @@ def from_manifest(path: Path, folder: Path, columns: list[str] | None) -> Iterat
             yield told | {"request": json.dumps(told["request"]), "picture": picture}
 
 
-READERS = {"parquet": from_parquet, "webdataset": from_shard, "files": from_manifest}
+READERS = {"parquet": from_parquet, "tar": from_shard, "jsonl": from_manifest}

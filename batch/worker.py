@@ -68,8 +68,8 @@ class Worker:
             self.unforeseen += 1
             why = f"row {row['row']}: {type(error).__name__}: {error}"
             if self.unforeseen >= IN_A_ROW:
-                raise BatchError(f"{IN_A_ROW} requests in a row failed on {socket.gethostname()}, so it is not theirs. The last "
-                                 f"one: {why}") from error
+                raise BatchError(f"{IN_A_ROW} requests in a row failed on {socket.gethostname()}, so it is not they. The "
+                                 f"last: {why}") from error
             return None, (0, 0), why
 
 
