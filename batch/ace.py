@@ -2,9 +2,11 @@
 does it (nodes/conversation.py). No server, no HTTP."""
 
 import io
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,13 +82,8 @@ class Ace:
     @torch.inference_mode()
     def expect(self, requests: Sequence[str]) -> None:
         """Encode the texts of a whole block in one load of the text encoder; those that are remembered are not read again."""
-        texts, blank = [], torch.zeros(TOKEN, TOKEN, 3)
-        for record in map(read, requests):
-            for turn in wanted(record):
-                outline = outlined(record, turn.id).lcu(lambda picture, mode: blank)
-                texts += [text for frame in outline.frames(turn.settings.negative, turn.settings.target_image)
-                          for text in (frame.text, frame.negative_text)]
-        self.parts[2].encode_with_names(self.clip, list(dict.fromkeys(texts)))
+        texts = dict.fromkeys(text for request in requests for text in texts_of(read(request)))
+        self.parts[2].encode_with_names(self.clip, list(texts))
 
     def __call__(self, text: str, digests: Sequence[str]) -> np.ndarray:
         return self.answer(self.open(text, digests))
@@ -95,35 +92,98 @@ class Ace:
     def answer(self, request: Open) -> np.ndarray:
         """The answer's levels, (H, W, 3) of 8 bits. Raises InputError."""
         for turn in wanted(request.record):
-            request.made[turn.id] = self.turn(request, turn)
+            ready = self.ready(request, turn)
+            request.made[turn.id] = levels(pasted(self.vae.decode(self.sampled([ready])), ready))
         return request.made[request.record.at]
+
+    def ready(self, request: Open, turn: Turn) -> "Ready":
+        """All encoded. Raises InputError."""
+        conditioning, sampling, _ = self.parts
+        chosen = turn.settings
+        sampling.check_sampler(chosen.sampler)
+        lcu = request.unit(turn, self.defaults.token_budget)
+        return Ready(turn, lcu, conditioning.tokenize(
+            lcu, self.clip, self.vae, chosen.width, chosen.height, chosen.target_image,
+            chosen.token_budget or self.defaults.token_budget, chosen.negative))
+
+    def sampled(self, batch: Sequence["Ready"]) -> Tensor:
+        """Latents (n, 4, h, w) of turns with equal settings and equal shapes."""
+        conditioning, sampling, _ = self.parts
+        conds = [conditioning.conditioning(each.tokens) for each in batch]
+        positive, negative = (joined([cond[side] for cond in conds]) for side in (0, 1))
+        latent = conditioning.empty_latent(batch[0].tokens.size, len(batch))
+        seeds, chosen = [each.turn.seed for each in batch], batch[0].turn.settings
+        noise = None if len(batch) == 1 else sampling.noise_of(latent["samples"], seeds)
+        return sampling.sample(self.model, positive, negative, latent, seeds[0], chosen.steps, chosen.guidance, chosen.rescale,
+                               1.0, chosen.sampler, noise)["samples"]
+
+    # ---- larger batches
+
+    def likeness(self, text: str, digests: Sequence[str]) -> str:
+        """Requests may share a pass of the network where this is equal; empty for one that must have its own. Raises
+        InputError."""
+        request = self.open(text, digests)
+        [*earlier, turn], text_encoder = wanted(request.record), self.parts[2]
+        if earlier or turn.settings.sampler != "euler":  # samplers with noise of their own draw it for all together
+            return ""
+        sizes = {picture.file: Image.open(io.BytesIO(content)).size for picture, content in request.files.items()}
+        units = [[[sizes[request.record.file(picture).file] for picture in each.images], [bool(mask) for mask in each.masks],
+                  each.blank, each.room] for each in request.record.branch()]
+        _, tokenizer = text_encoder.t5_of(self.clip)
+        return json.dumps([asdict(turn.settings), units,
+                           [len(text_encoder.tokenize(tokenizer, each)) for each in texts_of(request.record)]])
+
+    @torch.inference_mode()
+    def together(self, requests: Sequence[tuple[str, Sequence[str]]]) -> list[np.ndarray]:
+        """The answers of requests that are alike. Raises InputError for any of them, and ValueError if they are not."""
+        opened = [self.open(*each) for each in requests]
+        batch = [self.ready(each, each.record[each.record.at]) for each in opened]
+        return [levels(pasted(result[None], each)) for each, result in zip(batch, self.vae.decode(self.sampled(batch)),
+                                                                           strict=True)]
 
     def recover(self) -> None:
         """After an error that nobody foresaw, such as a full memory."""
         headless.release()
 
-    def turn(self, request: Open, turn: Turn) -> np.ndarray:
-        conditioning, sampling, _ = self.parts
-        chosen = turn.settings
-        sampling.check_sampler(chosen.sampler)
-        budget = chosen.token_budget or self.defaults.token_budget
-        lcu = request.unit(turn, self.defaults.token_budget)
-        tokens = conditioning.tokenize(lcu, self.clip, self.vae, chosen.width, chosen.height, chosen.target_image, budget,
-                                       chosen.negative)
-        positive, negative = conditioning.conditioning(tokens)
-        empty = conditioning.empty_latent(tokens.size)
-        latent = sampling.sample(self.model, positive, negative, empty, turn.seed, chosen.steps, chosen.guidance, chosen.rescale,
-                                 1.0, chosen.sampler)
-        return levels(pasted(self.vae.decode(latent["samples"]), lcu, turn))
+
+@dataclass(frozen=True, eq=False)
+class Ready:
+    """A turn that has only to be sampled."""
+
+    turn: Turn
+    lcu: LongContextUnit
+    tokens: Any
 
 
-def pasted(result: Tensor, lcu: LongContextUnit, turn: Turn) -> Tensor:
+def joined(conds: Sequence[list]) -> list:
+    """CONDITIONING of several turns with equal shapes as that of one batch. Raises ValueError if the shapes differ."""
+    (text, more), *others = [cond[0] for cond in conds]
+    if not others:
+        return conds[0]
+    frames = next(name for name, value in more.items() if isinstance(value, dict))
+    parts = [each[frames] for _, each in [(text, more), *others]]
+    if len({tuple((name, tuple(value.shape)) for name, value in sorted(part.items())) for part in parts}) > 1:
+        raise ValueError("these turns have different shapes")
+    together = {name: value if name == "indicators" else torch.cat([part[name] for part in parts])
+                for name, value in parts[0].items()}
+    return [[torch.cat([text, *(each for each, _ in others)]), more | {frames: together}]]
+
+
+def pasted(result: Tensor, ready: Ready) -> Tensor:
     """With everything outside the mask as it was: (1, H, W, 3)."""
-    unit, target = lcu.turns[-1], turn.settings.target_image
-    mask = unit.masks[target] if unit.images else None
+    unit, chosen = ready.lcu.turns[-1], ready.turn.settings
+    mask = unit.masks[chosen.target_image] if unit.images else None
     if mask is None:
         return result
-    return paste.paste(unit.images[target][None], result, mask[None], turn.settings.grow, turn.settings.feather)
+    return paste.paste(unit.images[chosen.target_image][None], result, mask[None], chosen.grow, chosen.feather)
+
+
+def texts_of(record: Record) -> list[str]:
+    """What the text encoder reads of every turn that has to be made."""
+    blank = torch.zeros(TOKEN, TOKEN, 3)
+    return [text for turn in wanted(record)
+            for frame in outlined(record, turn.id).lcu(lambda picture, mode: blank).frames(
+                turn.settings.negative, turn.settings.target_image) for text in (frame.text, frame.negative_text)]
 
 
 def levels(image: Tensor) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import socket
 import tempfile
 from pathlib import Path
@@ -15,6 +16,7 @@ from .job import BatchError, Job
 
 PACK = Path(__file__).absolute().parent.parent
 STORE = 500e6  # bytes of Ray's object store on one machine: requests and answers on their way to the disk
+OURS = re.compile(r"^(?:batch|ace_model)\.[\w.]+: (.+)", re.MULTILINE)  # an error of the pack in the text of one of Ray's
 NO_SPACE = ("No space left on device", "[Errno 28]", "Disk quota exceeded", "OutOfDiskError")
 
 
@@ -98,21 +100,17 @@ def wrong_with(job: Job, token: str, works: bool) -> list[str]:
     return problems
 
 
-def in_words(error: BaseException, folder: Path) -> str:
+def in_words(error: BaseException | None, folder: Path) -> str:
     """What a person can do about an error of Ray's; empty if nobody foresaw it."""
     seen, text = [], ""
     while error is not None and error not in seen:
         seen.append(error)
         text += f"{error}\n"
-        if isinstance(error, InputError):
+        inside = getattr(error, "cause", None)  # of Ray's errors, whose own text is a traceback
+        if isinstance(error, InputError) and inside is None:
             return str(error)
-        error = getattr(error, "cause", None) or error.__cause__ or error.__context__
+        error = inside if isinstance(inside, BaseException) else error.__cause__ or error.__context__
     if any(sign in text for sign in NO_SPACE):
         return f"the disk of {folder} is full. Free some space and run the same command again: what is written is kept."
-    marks = [line.partition("Error: ")[2] for line in text.splitlines() if line.startswith(tuple(OURS))]
-    return marks[-1] if marks else ""
-
-
-OURS = [f"{module}{name}: " for name in ("BatchError", "CheckpointError", "ModelError", "VAEError", "TextEncoderError")
-        for module in ("", "batch.job.", "ace_model.checkpoint.", "ace_model.comfyui.sampling.",
-                       "ace_model.comfyui.conditioning.", "ace_model.comfyui.text.")]
+    found = OURS.findall(text)
+    return found[-1] if found else ""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 from ray.data import Dataset
+from ray.data._internal.datasource.webdataset_datasink import WebDatasetDatasink
 from ray.data.datasource import BlockBasedFileDatasink, FilenameProvider
 
 from .job import BatchError, replaced
@@ -47,6 +48,11 @@ class PlainFiles(BlockBasedFileDatasink):
             file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
 
 
+def shards(place: Path, rows_per_file: int | None) -> WebDatasetDatasink:
+    return WebDatasetDatasink(str(place), encoder=[as_sample], filename_provider=Names(file_format="tar"),
+                              min_rows_per_file=rows_per_file)
+
+
 def as_sample(row: dict) -> dict:
     """An answer as a sample of WebDataset: <id>.png and <id>.json."""
     told = {name: plain(row[name]) for name in TOLD} | {"request": json.loads(row["request"])}
@@ -64,10 +70,10 @@ def write(answers: Dataset, kind: str, folder: Path, at_once: int, rows_per_file
     place = str(data(folder, kind))
     if kind == "parquet":
         answers.write_parquet(place, filename_provider=names, min_rows_per_file=least, **options)
-    elif kind == "webdataset":
-        answers.write_webdataset(place, filename_provider=names, min_rows_per_file=least, encoder=[as_sample], **options)
     else:
-        answers.write_datasink(PlainFiles(folder / "pictures", Path(place), min_rows_per_file=least), **options)
+        sink = shards(Path(place), least) if kind == "webdataset" else PlainFiles(folder / "pictures", Path(place),
+                                                                                 min_rows_per_file=least)
+        answers.write_datasink(sink, **options)
 
 
 def data(folder: Path, kind: str) -> Path:

@@ -4,6 +4,7 @@ import io
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
@@ -13,11 +14,12 @@ from PIL import Image
 
 from ace_model.errors import InputError
 
-from .job import BatchError, Job
+from .job import Job, StopRun
 
 ANSWERS = pa.schema({"key": pa.int64(), "id": pa.string(), "row": pa.int64(), "name": pa.string(), "request": pa.string(),
                      "picture": pa.binary(), "width": pa.int32(), "height": pa.int32(), "error": pa.string(),
                      "seconds": pa.float32()})
+KEPT = ("key", "id", "row", "name", "request")
 IN_A_ROW = 20  # errors that nobody foresaw: then something is wrong with the worker, and not with the requests
 
 
@@ -29,7 +31,7 @@ class Worker:
         self.maker = maker_of(job)
         wrong = self.told("join", f"{socket.gethostname()} {os.getpid()}", socket.gethostname(), self.maker.maker)
         if wrong:
-            raise BatchError(wrong)
+            raise StopRun(wrong)
 
     def told(self, what: str, *values: Any) -> Any:
         import ray
@@ -39,38 +41,76 @@ class Worker:
         rows, out, reasons = block.to_pylist(), [], {}
         name = rows[0]["id"] if rows else ""
         self.maker.expect([row["request"] for row in rows if not row["error"]])
-        for row in rows:
-            began, error, picture, size = monotonic(), row["error"], None, (0, 0)
-            before = 0 if error else self.told("begin", row["id"])
-            if before >= self.job.tries:
-                error = f"row {row['row']}: given up: {before} times the worker ended while it was at this request."
-            elif not error:
-                picture, size, error = self.answered(row)
-            if error:
-                reason = error.partition(": ")[2][:60]
-                reasons[reason] = reasons.get(reason, 0) + 1
-            out.append({"key": row["key"], "id": row["id"], "row": row["row"], "name": row["name"], "request": row["request"],
-                        "picture": picture, "width": size[0], "height": size[1], "error": error,
-                        "seconds": monotonic() - began})
-            self.ledger.end.remote(row["id"], name, len(out), reasons)
+        for part in self.parts(rows):
+            began = monotonic()
+            for row, answer in zip(part, self.answers(part), strict=True):
+                if answer.error:
+                    reason = answer.error.partition(": ")[2][:60]
+                    reasons[reason] = reasons.get(reason, 0) + 1
+                out.append({field: row[field] for field in KEPT} | vars(answer)
+                           | {"seconds": (monotonic() - began) / len(part)})
+                self.ledger.end.remote(row["id"], name, len(out), dict(reasons))
         return pa.Table.from_pylist(out, ANSWERS)
 
-    def answered(self, row: dict) -> tuple[bytes | None, tuple[int, int], str]:
-        """(PNG, (width, height), why there is none)."""
+    def parts(self, rows: list[dict]) -> list[list[dict]]:
+        """One each, or those together that are alike."""
+        if self.job.together == 1:
+            return [[row] for row in rows]
+        alike: dict[str, list[dict]] = {}
+        for row in rows:
+            try:
+                kind = "" if row["error"] else self.maker.likeness(row["request"], row["digests"])
+            except Exception:  # noqa: BLE001 - alone, it is told what is wrong with it
+                kind = ""
+            alike.setdefault(kind or row["id"], []).append(row)
+        size = self.job.together
+        return [part[i:i + size] for part in alike.values() for i in range(0, len(part), size)]
+
+    def answers(self, part: list[dict]) -> list["Answer"]:
+        before = [0 if row["error"] else self.told("begin", row["id"]) for row in part]
+        if len(part) > 1 and not any(before):  # one of them may have ended a worker: then each for itself
+            try:
+                return [pictured(levels) for levels in self.maker.together([(r["request"], r["digests"]) for r in part])]
+            except Exception:  # noqa: BLE001 - each for itself tells which one it was
+                self.maker.recover()
+        return [self.alone(row, count) for row, count in zip(part, before, strict=True)]
+
+    def alone(self, row: dict, before: int) -> "Answer":
+        """before: how often it was begun and never ended."""
+        if row["error"]:
+            return Answer(error=row["error"])
+        if before >= self.job.tries:
+            return Answer(error=f"row {row['row']}: given up: {before} times the worker ended while it was at this request.")
         try:
-            levels = self.maker(row["request"], row["digests"])
+            answer = pictured(self.maker(row["request"], row["digests"]))
             self.unforeseen = 0
-            return png(levels), (levels.shape[1], levels.shape[0]), ""
+            return answer
+        except StopRun:
+            raise
         except InputError as error:
-            return None, (0, 0), f"row {row['row']}: {error}"
+            return Answer(error=f"row {row['row']}: {error}")
         except Exception as error:  # noqa: BLE001 - one request must not end the run, and many in a row must
             self.maker.recover()
             self.unforeseen += 1
             why = f"row {row['row']}: {type(error).__name__}: {error}"
             if self.unforeseen >= IN_A_ROW:
-                raise BatchError(f"{IN_A_ROW} requests in a row failed on {socket.gethostname()}, so it is not they. The "
-                                 f"last: {why}") from error
-            return None, (0, 0), why
+                raise StopRun(f"{IN_A_ROW} requests in a row failed on {socket.gethostname()}, so it is not they. The last: "
+                              f"{why}") from error
+            return Answer(error=why)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A PNG, or why there is none."""
+
+    picture: bytes | None = None
+    width: int = 0
+    height: int = 0
+    error: str = ""
+
+
+def pictured(levels: np.ndarray) -> Answer:
+    return Answer(png(levels), levels.shape[1], levels.shape[0])
 
 
 def maker_of(job: Job) -> Callable:

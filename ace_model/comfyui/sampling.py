@@ -1,6 +1,7 @@
 """The reference's schedule and guidance for ComfyUI's samplers (spec: ACE-0.6B, section 6)."""
 
 import math
+from collections.abc import Sequence
 
 import comfy.model_sampling
 import comfy.sample
@@ -73,6 +74,11 @@ def check_sampler(name: str, where: str = "settings.sampler") -> None:
     if name not in comfy.samplers.SAMPLER_NAMES:
         raise ModelError(f"{where} is {name}, which this ComfyUI does not have: use euler, the reference's, or another that "
                          "KSamplerSelect lists.")
+
+
+def noise_of(samples: Tensor, seeds: Sequence[int]) -> Tensor:
+    """For a batch of latents (n, 4, h, w), each with the noise that its seed alone gives."""
+    return torch.cat([comfy.sample.prepare_noise(each[None], seed) for each, seed in zip(samples, seeds, strict=True)])
 
 
 def sample(model, positive, negative, latent: dict, seed: int, steps: int, guidance: float, rescale: float,
