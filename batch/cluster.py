@@ -3,7 +3,9 @@
 import logging
 import os
 import re
+import signal
 import socket
+import sys
 import tempfile
 from pathlib import Path
 
@@ -34,6 +36,7 @@ def start(address: str | None, extras: Path, cpus: int) -> None:
         else:
             store = int(min(STORE, 0.3 * shared()))
             ray.init("local", num_cpus=cpus, include_dashboard=False, object_store_memory=store, **common)
+        signal.signal(signal.SIGTERM, interrupted)  # Ray's own way to end prints a traceback
     except Exception as error:  # noqa: BLE001 - Ray has many
         text = str(error)
         if "ersion mismatch" in text:
@@ -43,6 +46,10 @@ def start(address: str | None, extras: Path, cpus: int) -> None:
                          f"({type(error).__name__}: {' '.join(text.split())[:300]}).") from None
 
 
+def interrupted(*_) -> None:
+    raise KeyboardInterrupt
+
+
 def shared() -> int:
     """Bytes free where Ray keeps its objects."""
     place = "/dev/shm" if os.path.isdir("/dev/shm") else tempfile.gettempdir()  # noqa: S108 - only looked at
@@ -50,9 +57,14 @@ def shared() -> int:
     return found.f_bavail * found.f_frsize if found else int(STORE)
 
 
-def look(job: Job, folder: Path, needs: str) -> None:
+def look(job: Job, folder: Path, needs: str, local: bool) -> None:
     """Ask every machine that can work whether it has what a worker needs. needs: "GPU" or "CPU". Raises BatchError that names
-    the machines."""
+    the machines. local: there is this one alone, and it has started ComfyUI."""
+    if local:
+        problems = wrong_with(job, str(folder), True)
+        if problems:
+            raise BatchError("\n".join(problems))
+        return
     token = folder / f".seen-from-{socket.gethostname()}-{os.getpid()}"
     token.write_text("Every machine of the run must see this file.", encoding="utf-8")
     try:
@@ -82,7 +94,7 @@ def inspect(job: Job, token: str, works: bool) -> list[str]:
 def wrong_with(job: Job, token: str, works: bool) -> list[str]:
     """works: a worker may run here, so that it needs ComfyUI and the models."""
     problems = []
-    if not Path(token).is_file():
+    if not Path(token).exists():
         problems.append(f"{Path(token).parent} is not the folder that the others see: give an output folder on a disk that all "
                         "machines share.")
     if works and not Path(job.comfyui, "comfy").is_dir():
@@ -91,7 +103,8 @@ def wrong_with(job: Job, token: str, works: bool) -> list[str]:
         from ace_model.comfyui import headless
 
         from .ace import resolve
-        headless.start(Path(job.comfyui))
+        if "folder_paths" not in sys.modules:
+            headless.start(Path(job.comfyui))
         for kind in ("model", "text_encoder", "vae"):
             try:
                 resolve(kind, getattr(job.files, kind))

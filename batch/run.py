@@ -126,7 +126,7 @@ class Run:
     def work(self, found: requests.Found, done: int) -> State:
         gpus = int(ray.cluster_resources().get("GPU", 0))
         workers = self.plan.workers or max(1, gpus)
-        cluster.look(self.job, self.folder, "GPU" if gpus else "CPU")
+        cluster.look(self.job, self.folder, "GPU" if gpus else "CPU", self.plan.address is None)
         known = json.loads(self.about.read_text(encoding="utf-8"))
         ledger = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Ledger).remote(known["maker"])
         rows = self.plan.rows or max(1, min(MOST_ROWS, (found.count - done) // (workers * BLOCKS_PER_WORKER)))
