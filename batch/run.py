@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
 
+import numpy as np
 import ray
 import ray.data
 from filelock import FileLock, Timeout
-from pyarrow import parquet
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data.checkpoint import CheckpointConfig
 
@@ -104,7 +104,7 @@ class Run:
         found = self.prepare()
         self.say(f"{found.count:,} requests, {found.doubles:,} doubles left out, {found.errors:,} with an error"
                  f"{' (each becomes a row with its reason)' if found.errors else ''}")
-        done = self.committed()
+        done = len(sinks.keys(self.folder))
         if done >= found.count:
             self.say("all of them are done")
             return self.finish(found, State(), 0)
@@ -174,20 +174,17 @@ class Run:
                 self.say(progress(state, before, found.count))
                 last = state.done
 
-    def committed(self) -> int:
-        """How many requests the checkpoint knows as done."""
-        files = (self.folder / "checkpoint").glob("*.parquet")
-        return sum(parquet.read_metadata(path).num_rows for path in files if not path.stem.endswith(".pending"))
-
     def finish(self, found: requests.Found, state: State, seconds: float) -> State:
         """Count, put aside what failed, and write the page. Raises BatchError if an answer is missing or there twice."""
         lost = sinks.settle(self.folder, self.plan.format)
         if lost:
             self.say(f"{lost} unfinished files removed")
-        ids, reasons = self.count()
-        if ids != found.count:
-            raise BatchError(f"{found.count:,} requests have {ids:,} different answers. Run the same command again; if it "
-                             "stays so, start anew in another folder and tell us.")
+        keys = sinks.keys(self.folder)
+        different = len(np.unique(keys))
+        if not len(keys) == different == found.count:
+            raise BatchError(f"{found.count:,} requests have {len(keys):,} answers, {different:,} of them different. Run the same "
+                             "command again; if it stays so, start anew in another folder and tell us.")
+        reasons = self.failures()
         known = json.loads(self.about.read_text(encoding="utf-8"))
         spent = known.get("spent", {"pictures": 0, "seconds": 0.0, "worker_seconds": 0.0})
         if state.done:
@@ -198,27 +195,20 @@ class Run:
         self.say(f"{found.count - errors:,} pictures, {errors:,} errors{' (in errors.jsonl)' if errors else ''}: {path}")
         return state
 
-    def count(self) -> tuple[int, dict[str, int]]:
-        """(different ids, {reason: how many errors}) of the answers; errors.jsonl gets the requests that failed. Raises
-        BatchError for an id that is there twice."""
-        seen, reasons = set(), {}
+    def failures(self) -> dict[str, int]:
+        """{reason: how many errors}; errors.jsonl gets the requests that failed."""
+        reasons: dict[str, int] = {}
 
         def fill(part: Path) -> None:
             with part.open("w", encoding="utf-8") as file:
-                for row in sinks.read(self.folder, ["id", "row", "name", "request", "error"]):
-                    key = bytes.fromhex(row["id"])
-                    if key in seen:
-                        raise BatchError(f"{row['id']} has two answers in {self.folder}: start anew in another folder and tell "
-                                         "us.")
-                    seen.add(key)
-                    if row["error"]:
-                        reason = shorten(row["error"].partition(": ")[2], 100)
-                        reasons[reason] = reasons.get(reason, 0) + 1
-                        file.write(json.dumps(again(row), ensure_ascii=False) + "\n")
+                for row in sinks.failed(self.folder):
+                    reason = shorten(row["error"].partition(": ")[2], 100)
+                    reasons[reason] = reasons.get(reason, 0) + 1
+                    file.write(json.dumps(again(row), ensure_ascii=False) + "\n")
         replaced(self.folder / "errors.jsonl", fill)
         if not reasons:
             (self.folder / "errors.jsonl").unlink()
-        return len(seen), reasons
+        return reasons
 
 
 def again(row: dict) -> dict:

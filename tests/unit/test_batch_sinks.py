@@ -9,6 +9,8 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 from pyarrow import parquet
+from ray.data._internal.execution.interfaces import TaskContext
+from ray.data._internal.planner.plan_write_op import WRITE_UUID_KWARG_NAME
 from ray.data.block import BlockAccessor
 from ray.data.checkpoint.util import PrefixTrie
 
@@ -38,9 +40,8 @@ def written(kind: str, folder: Path) -> None:
     if kind == "parquet":
         parquet.write_table(table, place / "x_000000000-0.parquet")
     else:
-        sink = sinks.PlainFiles(folder / "pictures", place) if kind == "files" else sinks.shards(place, None)
-        with pa.OSFile(str(place / f"x_000000000.{sinks.ENDINGS[kind]}"), "wb") as file:
-            sink.write_block_to_file(BlockAccessor.for_block(table), file)
+        sink = sinks.PlainFiles(folder / "pictures", place) if kind == "files" else sinks.Shards(place)
+        sink.write_block(BlockAccessor.for_block(table), 0, TaskContext(0, "write", kwargs={WRITE_UUID_KWARG_NAME: "x"}))
 
 
 @pytest.mark.parametrize("kind", sinks.ENDINGS)
@@ -51,13 +52,15 @@ def test_what_is_written_is_read_back(kind, tmp_path):
         assert {name: row[name] for name in ("id", "row", "picture", "error")} == {
             name: expected[name] for name in ("id", "row", "picture", "error")}
         assert json.loads(row["request"]) == REQUEST
+    [broken] = sinks.failed(tmp_path)
+    assert broken["row"] == 2 and json.loads(broken["request"]) == REQUEST
 
 
 def test_a_shard_is_what_webdataset_reads(tmp_path):
     """Samples are files of one name in a row: <id>.png and <id>.json."""
     import tarfile
     written("webdataset", tmp_path)
-    with tarfile.open(next((tmp_path / "answers").iterdir())) as shard:
+    with tarfile.open(next((tmp_path / "answers").glob("*.tar"))) as shard:
         names = shard.getnames()
     assert names == [f"{ROWS[0]['id']}.png", f"{ROWS[0]['id']}.json", f"{ROWS[1]['id']}.json", f"{ROWS[2]['id']}.png",
                      f"{ROWS[2]['id']}.json"]
