@@ -9,6 +9,7 @@ import importlib.util
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 HERE = Path(__file__).absolute().parent  # not resolved: a link in custom_nodes/ leads to ComfyUI
@@ -100,9 +101,8 @@ def job_of(args: argparse.Namespace, comfyui: Path) -> Job:
     for name in ("model", "text_encoder", "vae"):
         if not getattr(files, name):
             raise BatchError(f"--{name.replace('_', '-')} is missing: give a file's name or path, or --demo.")
-    loras = tuple(lora(text) for text in args.lora)
-    return Job(str(comfyui), Files(files.model, files.text_encoder, files.vae, loras), folders, None, args.threads, args.batch,
-               args.tries)
+    files = replace(files, loras=tuple(lora(text) for text in args.lora))
+    return Job(str(comfyui), files, folders, None, args.threads, args.batch, args.tries)
 
 
 def lora(text: str) -> tuple[str, float]:

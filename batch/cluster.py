@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import secrets
 import signal
 import socket
 import sys
@@ -25,6 +26,7 @@ NO_SPACE = ("No space left on device", "[Errno 28]", "Disk quota exceeded", "Out
 def start(address: str | None, extras: Path, cpus: int) -> None:
     """Join the cluster at `address`, or start Ray on this machine. Raises BatchError."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else it warns of every worker that may be started again
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)
     path = os.pathsep.join(dict.fromkeys([str(PACK), str(extras), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]))
@@ -34,6 +36,7 @@ def start(address: str | None, extras: Path, cpus: int) -> None:
         if address:
             ray.init(address, **common)
         else:
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray puts one into the home folder
             store = int(min(STORE, 0.3 * shared()))
             ray.init("local", num_cpus=cpus, include_dashboard=False, object_store_memory=store, **common)
         signal.signal(signal.SIGTERM, interrupted)  # Ray's own way to end prints a traceback
@@ -105,9 +108,10 @@ def wrong_with(job: Job, token: str, works: bool) -> list[str]:
         from .ace import resolve
         if "folder_paths" not in sys.modules:
             headless.start(Path(job.comfyui))
-        for kind in ("model", "text_encoder", "vae"):
+        wanted = [(kind, getattr(job.files, kind)) for kind in ("model", "text_encoder", "vae")]
+        for kind, name in [*wanted, *(("lora", name) for name, _ in job.files.loras)]:
             try:
-                resolve(kind, getattr(job.files, kind))
+                resolve(kind, name)
             except InputError as error:
                 problems.append(str(error))
     return problems

@@ -115,6 +115,9 @@ class Run:
             return self.work(found, done)
         except (KeyboardInterrupt, BatchError):
             raise
+        except UserWarning as warning:
+            raise BatchError(f"Ray would run without a checkpoint that holds ({warning}): nothing was begun. This ray is "
+                             f"{ray.__version__}; install the one that `python -m batch` names.") from None
         except Exception as error:
             words = cluster.in_words(error, self.folder)
             if not words:
@@ -151,7 +154,7 @@ class Run:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # Ray warns and goes on without a checkpoint, or with one that lets rows through twice. Such a run must not begin.
-            warnings.filterwarnings("error", message=".*[Cc]heckpointing")
+            warnings.filterwarnings("error", message=".*[Cc]heckpointing", category=UserWarning)
             plan = ray.data.read_parquet(str(self.folder / "requests"), num_cpus=sinks.CPUS, partitioning=None, concurrency=2)
             plan = plan.repartition(target_num_rows_per_block=rows)
             plan = plan.map_batches(Worker, fn_constructor_args=(self.job, ledger), batch_size=None, batch_format="pyarrow",
@@ -182,8 +185,8 @@ class Run:
         keys = sinks.keys(self.folder)
         different = len(np.unique(keys))
         if not len(keys) == different == found.count:
-            raise BatchError(f"{found.count:,} requests have {len(keys):,} answers, {different:,} of them different. Run the same "
-                             "command again; if it stays so, start anew in another folder and tell us.")
+            raise BatchError(f"{found.count:,} requests have {len(keys):,} answers, {different:,} of them different. Run the "
+                             "same command again; if it stays so, start anew in another folder and tell us.")
         reasons = self.failures()
         known = json.loads(self.about.read_text(encoding="utf-8"))
         spent = known.get("spent", {"pictures": 0, "seconds": 0.0, "worker_seconds": 0.0})

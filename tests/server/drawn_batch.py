@@ -1,5 +1,5 @@
 """The batch program with a worker that draws in place of a model: `python drawn_batch.py REQUESTS OUT …`. It is quick, and some
-requests end it."""
+requests end it. The variable UNSUITED makes Ray find the plan unsuited to checkpoints, OTHER_RAY gives it another version."""
 
 import os
 import sys
@@ -39,4 +39,10 @@ class DrawingWorker(Worker):
 
 if __name__ == "__main__":
     run.Worker = DrawingWorker
+    if "UNSUITED" in os.environ:
+        from ray.data._internal.planner.planner import Planner
+        Planner._check_supports_checkpointing = lambda self, plan: False
+    if "OTHER_RAY" in os.environ:
+        import ray
+        ray.__version__ = "2.0.0"
     sys.exit(program.main())

@@ -1,7 +1,12 @@
 """Batches on Ray: nothing lost or made twice, whatever is killed; the same pictures as a real ComfyUI and ace_model alone."""
 
 import json
+import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +17,7 @@ from ace_model.comfyui import graph as graphs
 from ace_model.record_json import read
 from batch import sinks
 from tests.bench import batch
-from tools.comfy_server import ComfyServer
+from tools.comfy_server import ComfyServer, free_port
 from tools.gallery.models import DEMO_DIT, DEMO_T5, DEMO_VAE
 
 DRAWN = (str(Path(__file__).with_name("drawn_batch.py")),)
@@ -109,6 +114,56 @@ def test_the_same_folder_twice_at_a_time_is_refused(listed, tmp_path):
     finally:
         first.kill()
         first.wait()
+
+
+def test_a_plan_that_ray_would_run_without_its_checkpoint_is_not_begun(listed, tmp_path, monkeypatch):
+    monkeypatch.setenv("UNSUITED", "yes")
+    running = batch.command(listed, tmp_path / "out", "--demo", program=DRAWN)
+    text = running.communicate(timeout=300)[0]
+    assert running.returncode == 1 and "without a checkpoint" in text and "Traceback" not in text
+    assert not list((tmp_path / "out").glob("answers/*"))
+
+
+# ---- a cluster
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """The address of a Ray that was started by hand, with a token of its own."""
+    with pytest.MonkeyPatch.context() as variables:
+        for name, value in (("RAY_AUTH_TOKEN", "0" * 64), ("RAY_AUTH_MODE", "token"), ("RAY_USAGE_STATS_ENABLED", "0")):
+            variables.setenv(name, value)
+        port = free_port()
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}", "--num-cpus=2",
+                   "--include-dashboard=false", "--object-store-memory=200000000",
+                   f"--temp-dir={tmp_path_factory.mktemp('ray')}"]
+        head = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        try:
+            yield f"127.0.0.1:{port}"
+        finally:
+            os.killpg(head.pid, signal.SIGTERM)
+            head.wait(60)
+
+
+def test_on_a_cluster_every_machine_is_asked_and_the_answers_are_the_same(killed, listed, cluster, tmp_path):
+    ran(listed, tmp_path / "out", "--demo", "--tries", 1, "--address", cluster, program=DRAWN)
+    pictures = {row: each["picture"] for row, each in rows_of(tmp_path / "out").items()}
+    assert pictures == {row: each["picture"] for row, each in rows_of(killed[0]).items()}
+    assert not list((tmp_path / "out").glob(".seen-*"))
+
+
+def test_a_machine_without_the_weights_is_named(listed, cluster, tmp_path):
+    running = batch.command(listed, tmp_path / "out", "--demo", "--lora", "gone.safetensors", "--address", cluster,
+                            program=DRAWN)
+    text = running.communicate(timeout=300)[0]
+    assert running.returncode == 1 and "not every machine is ready" in text and "gone.safetensors" in text
+    assert socket.gethostname() in text and "Traceback" not in text
+
+
+def test_a_cluster_with_another_ray_is_refused(listed, cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("OTHER_RAY", "yes")
+    running = batch.command(listed, tmp_path / "out", "--demo", "--address", cluster, program=DRAWN)
+    text = running.communicate(timeout=300)[0]
+    assert running.returncode == 1 and "runs another Ray or Python" in text and "Traceback" not in text
 
 
 # ---- the demo model
