@@ -309,7 +309,7 @@ def run_logged(command: list[str], lines: list[str]) -> int:
 def test(comfyui: Path, args: list[str]) -> int:
     """ruff and every group, or pytest once with `args`. --full takes those marked so as well."""
     python, env = prepare(comfyui, testing=True)
-    env["PYTHONPATH"] = str(overlay("train"))
+    env["PYTHONPATH"] = os.pathsep.join(str(overlay(room)) for room in ("train", "batch"))
     every = ["-m", ""] if "--full" in args else []
     args = [arg for arg in args if arg != "--full"]
     reports = {name: DEV / f"report-{name}.xml" for name in (["tests"] if args else TEST_GROUPS)}
@@ -344,6 +344,12 @@ def train(comfyui: Path, args: list[str]) -> int:
     return program("training", [], comfyui, whole, extras="train")
 
 
+def batch(comfyui: Path, args: list[str]) -> int:
+    """The batch room's program runs where the user is, whose file names it gets."""
+    python, env = prepare(comfyui)
+    return run([python, str(ROOT / "batch"), *args], Path.cwd(), env | {"PYTHONPATH": str(overlay("batch"))}, deaf=True)
+
+
 def program(name: str, first: list[str], comfyui: Path, args: list[str], bench: bool = False, extras: str = "") -> int:
     """Run one of the repository's own programs in the environment, with `first` before the user's arguments."""
     python, env = prepare(comfyui, bench=bench)
@@ -359,6 +365,7 @@ def main(argv: list[str]) -> int:
         "test": (test, "run ruff and all tests [--full], or pytest once with the arguments given"),
         "serve": (partial(program, "demo.serve", [str(DEV / "serve")]), "start ComfyUI with the pack [--port, --demo]"),
         "check": (partial(program, "ace_model.check", []), "are downloaded files right? [--models FOLDER, --demo]"),
+        "batch": (batch, "edit many pictures on one machine or many [REQUESTS OUT, --demo, --help]"),
         "train": (train, "teach ACE, as a settings file says [SETTINGS.yaml, --check]"),
         "bench": (partial(program, "tests.bench.speed", [str(DEV / "bench")], bench=True),
                   "measure speed and memory [--quick, --memory, --device cpu|cuda]"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 def pinned(project: Path, room: str) -> list[str]:
     """The requirements of an optional dependency. Python 3.10 has no reader for TOML; ours stand on one line."""
-    found = re.search(rf"^{room} = \[([^\]]*)\]", project.read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.search(rf"^{room} = \[(.*)\]", project.read_text(encoding="utf-8"), re.MULTILINE)
     return re.findall(r'"([^"]+)"', found[1]) if found else []
 
 

@@ -126,6 +126,11 @@ def vae_path(name: str) -> str:
     return folder_paths.get_full_path_or_raise("vae", name)
 
 
+def path_in(folder: str, name: str) -> str:
+    """Of a file in one of models/'s folders, or among the demo's. Raises FileNotFoundError."""
+    return text_encoder_path(name) if folder == "text_encoders" else folder_paths.get_full_path_or_raise(folder, name)
+
+
 def demo_text_encoders() -> dict[str, str]:
     return {path.name: str(path) for path in sorted(DEMO_T5.glob("*.safetensors"))}
 
@@ -165,3 +170,10 @@ def load_vae(path: str) -> comfy.sd.VAE:
 
 def _load_text_encoder_patcher(path, model_options=None, disable_dynamic=False):
     return load_text_encoder(path, model_options, disable_dynamic).patcher
+
+
+def with_lora(model, path: str, strength: float):
+    """MODEL with a LoRA file on top, as core's Load LoRA (Model) puts it there. Raises CheckpointError for a damaged file."""
+    with explain_damage(path):
+        sd, metadata = comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
+    return comfy.sd.load_lora_for_models(model, None, sd, strength, 0, lora_metadata=metadata)[0]

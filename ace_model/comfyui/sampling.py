@@ -1,6 +1,7 @@
 """The reference's schedule and guidance for ComfyUI's samplers (spec: ACE-0.6B, section 6)."""
 
 import math
+from collections.abc import Sequence
 
 import comfy.model_sampling
 import comfy.sample
@@ -70,11 +71,23 @@ def with_guidance(model, rescale: float):
     return model
 
 
+def check_sampler(name: str, where: str = "settings.sampler") -> None:
+    """Raise ModelError for a sampler that this ComfyUI does not have."""
+    if name not in comfy.samplers.SAMPLER_NAMES:
+        raise ModelError(f"{where} is {name}, which this ComfyUI does not have: use euler, the reference's, or another that "
+                         "KSamplerSelect lists.")
+
+
+def noise_of(samples: Tensor, seeds: Sequence[int]) -> Tensor:
+    """For a batch of latents (n, 4, h, w), each with the noise that its seed alone gives."""
+    return torch.cat([comfy.sample.prepare_noise(each[None], seed) for each, seed in zip(samples, seeds, strict=True)])
+
+
 def sample(model, positive, negative, latent: dict, seed: int, steps: int, guidance: float, rescale: float,
-           denoise: float, sampler: str = SAMPLERS[0]) -> dict:
+           denoise: float, sampler: str = SAMPLERS[0], noise: Tensor | None = None) -> dict:
     """Long-context sampling over the trailing timesteps. Shows previews and can be interrupted.
 
-    sampler: of SAMPLERS. guidance 1 leaves out the pass over the negative.
+    sampler: of SAMPLERS, or another of core's · guidance 1 leaves out the pass over the negative · noise: instead of the seed's.
     """
     out = latent.copy()
     out.pop("downscale_ratio_spacial", None)
@@ -84,7 +97,7 @@ def sample(model, positive, negative, latent: dict, seed: int, steps: int, guida
         return {**out, "samples": samples}
     model = with_guidance(model, rescale)
     out["samples"] = comfy.sample.sample_custom(
-        model, comfy.sample.prepare_noise(samples, seed, latent.get("batch_index")), guidance,
+        model, comfy.sample.prepare_noise(samples, seed, latent.get("batch_index")) if noise is None else noise, guidance,
         comfy.samplers.sampler_object(sampler), schedule, positive, negative, samples,
         noise_mask=latent.get("noise_mask"), callback=latent_preview.prepare_callback(model, len(schedule) - 1),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed)

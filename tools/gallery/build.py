@@ -1,4 +1,7 @@
-"""Writes workflows, boxes and the panel's phrasings: `python -m tools.gallery.build`; `--check` only says what differs."""
+"""Writes workflows, boxes, phrasings and the API workflows of batches: `python -m tools.gallery.build`.
+
+`--check` only says what differs.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,13 @@ from pathlib import Path
 from starters.phrasings import PHRASINGS
 
 from . import descriptions
+from .api import api_graph
 from .descriptions.boxes import BOXES
 from .graph import ROOT
 from .subgraph import blueprint
 from .write import dump, save, workflow_json
+
+FOR_BATCHES = ("ACE Edit", "ACE Refine with FLUX", "ACE++ Local edit", "ACE++ Subject")  # as Export (API) writes them
 
 
 def contents() -> dict[Path, dict]:
@@ -23,6 +29,8 @@ def contents() -> dict[Path, dict]:
     out[ROOT / "js" / "conversation" / "phrasings.json"] = PHRASINGS
     for title, describe in workflows().items():
         out[ROOT / "workflows" / f"{title}.json"] = workflow_json(describe(title))
+        if title in FOR_BATCHES:
+            out[ROOT / "batch" / "workflows" / f"{title}.json"] = api_graph(describe(title))
     return out
 
 
@@ -38,7 +46,7 @@ def stale(built: dict[Path, dict]) -> list[str]:
     """What is not on disk as the descriptions make it, or is there without a description."""
     differing = [path for path, content in built.items()
                  if not path.is_file() or path.read_text(encoding="utf-8") != dump(content)]
-    strangers = [path for folder in ("workflows", "subgraphs") for path in (ROOT / folder).glob("*.json")
+    strangers = [path for folder in ("workflows", "subgraphs", "batch/workflows") for path in (ROOT / folder).glob("*.json")
                  if path not in built]
     return [str(path.relative_to(ROOT)) for path in (*differing, *strangers)]
 
