@@ -87,7 +87,8 @@ def sample(model, positive, negative, latent: dict, seed: int, steps: int, guida
            denoise: float, sampler: str = SAMPLERS[0], noise: Tensor | None = None) -> dict:
     """Long-context sampling over the trailing timesteps. Shows previews and can be interrupted.
 
-    sampler: of SAMPLERS, or another of core's · guidance 1 leaves out the pass over the negative · noise: instead of the seed's.
+    sampler: of SAMPLERS, or another of core's · guidance 1 leaves out the pass over the negative ·
+    noise: instead of the seed's.
     """
     out = latent.copy()
     out.pop("downscale_ratio_spacial", None)
