@@ -197,8 +197,8 @@ def frozen(weights: dict[str, Tensor], config: ACEConfig, base: str, checkpointi
 
 def holding(weights: dict[str, Tensor], network: Module, blocks: Iterable[nn.Module], base: str, device: torch.device | str
             ) -> Module:
-    """A network on the device "meta" with these weights, frozen. base: a key of BASES; fp8 keeps the matrices inside blocks in a
-    byte per number and computes in bfloat16. Keeps no second copy: `weights` is emptied."""
+    """A network on the device "meta" with these weights, frozen. base: a key of BASES; fp8 keeps the matrices inside blocks in
+    a byte per number and computes in bfloat16. Keeps no second copy: `weights` is emptied."""
     kinds = {name: torch.float32 if "scale_shift_table" in name else BASES[base] for name in network.state_dict()}
     weights = {name: weights.pop(name) for name in list(weights)}
     for name in list(weights):

@@ -27,7 +27,7 @@ def ace(network: Network, batch: Batch, draws: Draws, min_snr: float = 0.0) -> T
 
 
 Objective = Callable[[Network | plus.Network, Batch, Draws], Tensor]
-OBJECTIVES: dict[str, Objective] = {"ace": ace, "consistency": consistency, "plus": plus.objective}  # by the name in train.objective
+OBJECTIVES: dict[str, Objective] = {"ace": ace, "consistency": consistency, "plus": plus.objective}  # by train.objective
 
 
 def objective_of(settings: Settings) -> Objective:

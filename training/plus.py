@@ -38,8 +38,8 @@ SHIFTS = (256, 0.5), (4096, 1.15)  # ModelSamplingFlux: (tokens of a canvas, shi
 # ---- a record → a canvas
 
 def canvas_of(record: Record, folder: Path, options: Plus, budget: int) -> plus.Canvas:
-    """The last turn as ACE++ Canvas makes it: the picture with a mask is the one to edit, the others are references. Its size is
-    the target's, else the turn's own. Raises InputError."""
+    """The last turn as ACE++ Canvas makes it: the picture with a mask is the one to edit, the others are references. Its size
+    is the target's, else the turn's own. Raises InputError."""
     turn = record[record.at]
     if back := next((name[0] for name in PLACEHOLDER.finditer(turn.instruction) if name["back"] is not None), None):
         fail(f"the instruction names {back}, but ACE++ knows no earlier turn: give that picture to this turn.")
@@ -87,8 +87,8 @@ def check(examples: Sequence[Example], options: Plus, budget: int, tokens: Calla
 
 @dataclass(frozen=True)
 class Encoders:
-    """encode_text: clean text → {"text" (L, width), "pooled" (width,)} · encode_picture: (h, w, 3) in [0, 1] → (16, h/8, w/8), as
-    the network reads it · signature: another one means other weights."""
+    """encode_text: clean text → {"text" (L, width), "pooled" (width,)} · encode_picture: (h, w, 3) in [0, 1] → (16, h/8, w/8),
+    as the network reads it · signature: another one means other weights."""
 
     encode_text: Callable[[str], Tensors]
     encode_picture: Callable[[Tensor], Tensor]
@@ -96,8 +96,8 @@ class Encoders:
 
 
 class Encoder:
-    """Encodes examples, as encode.Encoder does for ACE. split: for the full fine-tune, which reads what is kept and what is to be
-    modified in two latents."""
+    """Encodes examples, as encode.Encoder does for ACE. split: for the full fine-tune, which reads what is kept and what is to
+    be modified in two latents."""
 
     def __init__(self, encoders: Encoders, folder: Path | None, options: Plus, budget: int, split: bool = False):
         self.encoders, self.cache, self.options, self.budget, self.split = encoders, Cache(folder), options, budget, split

@@ -25,8 +25,8 @@ class PlusRun(Run):
         self.flux, self.files["clip_l"] = flux, self.path("clip_l", self.loader.text_encoder_path)
         self.weights, self.arguments = flux.read(self.files["diffusion"])
         self.split, self.budget = self.arguments["in_channels"] == flux.FFT, self.settings.train.token_budget or TOKEN_BUDGET
-        self.say(f"{Path(self.files['diffusion']).name}: width {self.arguments['hidden_size']}, {self.arguments['depth']} double "
-                 f"and {self.arguments['depth_single_blocks']} single blocks")
+        width, double, single = (self.arguments[name] for name in ("hidden_size", "depth", "depth_single_blocks"))
+        self.say(f"{Path(self.files['diffusion']).name}: width {width}, {double} double and {single} single blocks")
 
     def read_examples(self) -> list[data.Example]:
         own = self.settings.data
@@ -47,7 +47,8 @@ class PlusRun(Run):
             text = {"text": torch.empty(T5_LENGTH, self.arguments["context_in_dim"]),
                     "pooled": torch.empty(self.arguments["vec_in_dim"])}
             height, width = self.largest
-            latents = [torch.empty(batch, self.arguments["out_channels"], height // 8, width // 8) for _ in range(2 + self.split)]
+            shape = batch, self.arguments["out_channels"], height // 8, width // 8
+            latents = [torch.empty(shape) for _ in range(2 + self.split)]
             mask = torch.empty(batch, 1, height, width, dtype=torch.bool)
             return self.wrapped(flux, lambda words: text), Batch(latents, [mask], [[""] * batch])
         return memory.replace(sizes, step=memory.peak_of(flux, self.settings, prepare, self.device))

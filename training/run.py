@@ -1,5 +1,6 @@
 """A run from its settings: data, memory, encoding, the loop, samples, the page. `python -m training` calls it."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -98,9 +99,8 @@ class Run:
     def predict(self) -> memory.Prediction:
         """Of the largest batch that the data can give."""
         largest = max(self.examples, key=lambda each: sum(h * w for h, w in sides_of(each, self.budget)))
-        frames = largest.outline().frames()
-        return memory.predict(self.config, self.settings, sides_of(largest, self.budget), [len(self.tokens(f.text)) for f in frames],
-                              self.device)
+        words = [len(self.tokens(frame.text)) for frame in largest.outline().frames()]
+        return memory.predict(self.config, self.settings, sides_of(largest, self.budget), words, self.device)
 
     def check(self) -> bool:
         """Say what memory the run takes and whether that is there."""
@@ -157,8 +157,24 @@ class Run:
         dit = frozen(self.weights, self.config, model.base, model.checkpointing, self.device)
         return Network(dit, encoder.features, BASES[model.base])
 
+    @contextlib.contextmanager
+    def memory_explained(self) -> Iterator[None]:
+        """Turns what PyTorch raises when memory is full into a RunError."""
+        try:
+            yield
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(
+                    sign in str(error).lower() for sign in OUT_OF_MEMORY):
+                raise
+            raise RunError(f"the memory of {self.device} is full. {self.advice()} `--check` says what a run takes. Then run "
+                           "the same command again: it goes on from the last checkpoint.") from None
+
     def train(self) -> None:
         """To the last step. Raises InputError, KeyboardInterrupt."""
+        with self.memory_explained():
+            self._train()
+
+    def _train(self) -> None:
         settings = self.settings
         encoder, asked = self.encoded()
         network = self.network(encoder)
@@ -184,10 +200,6 @@ class Run:
         try:
             loop.run(work, settings.train.steps, settings.train.every, settings.save.every, after=report.after,
                      export=report.export)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not any(sign in str(error).lower() for sign in OUT_OF_MEMORY):
-                raise
-            raise RunError(f"the memory of {self.device} is full. {self.advice()} `--check` says what a run takes.") from None
         except KeyboardInterrupt:
             self.say(f"\nStopped; step {loop.step} is saved. Run the same command again to go on.")
             raise
@@ -230,10 +242,8 @@ class Report:
             return
         with lora.holding(self.live, self.loop.average):
             for number in range(len(self.asked.turns)):
-                pixels = (self.asked.answer(self.network, number) * 255).round().byte().numpy()
-                path = page.sample_file(self.run.settings.output, self.loop.step, number)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(path)
+                pixels = self.asked.answer(self.network, number)
+                page.keep_sample(self.run.settings.output, self.loop.step, number, pixels)
 
     def export(self) -> None:
         """The LoRA of this step, the newest under the run's own name, and the page."""

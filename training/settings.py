@@ -116,9 +116,11 @@ class Consistency:
 
 @dataclass(frozen=True)
 class Plus:
-    """With train.objective plus: a LoRA for ACE++ (plus.py). fill_strength: how gray the picture to edit becomes under its mask;
-    None for 1 beside a reference, else 0.5 · keep_size: references keep theirs, for the full fine-tune · guidance: the distilled
-    one, while training."""
+    """With train.objective plus: a LoRA for ACE++ (plus.py).
+
+    fill_strength: how gray the picture to edit becomes under its mask, None for 1 beside a reference, else 0.5 · keep_size:
+    references keep theirs, for the full fine-tune · guidance: the distilled one, while training.
+    """
 
     fill_strength: float | None = number(None, 0.0, 1.0)
     keep_size: bool = False

@@ -1,4 +1,5 @@
-"""Core's Flux as a module of plain PyTorch layers, which can be trained. Written against ComfyUI 0.30: comfy/ldm/flux/model.py."""
+"""Core's Flux as a module of plain PyTorch layers, which can be trained. Written against ComfyUI 0.30: comfy/ldm/flux/model.py.
+"""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -37,7 +38,7 @@ def read(path: str) -> tuple[dict[str, Tensor], dict]:
     except Exception:  # core's detection takes for granted what other files lack
         found = None
     arguments = dict(found.unet_config) if found else {}
-    if arguments.get("image_model") != "flux" or arguments["in_channels"] not in (FILL, FFT):
+    if arguments.get("image_model") != "flux" or arguments["in_channels"] not in (FILL, FFT) or not arguments["guidance_embed"]:
         raise PlusError(f"{name} is not FLUX.1-Fill: train.objective plus needs flux1-fill-dev.safetensors (384 inputs) or "
                         "ace_plus_fft.safetensors (448 inputs).")
     weights = found.process_unet_state_dict(weights)
@@ -49,8 +50,8 @@ def read(path: str) -> tuple[dict[str, Tensor], dict]:
 
 
 def build(arguments: Mapping, again: bool = False) -> nn.Module:
-    """Core's network on the device "meta", without weights. again: its blocks forget what they computed, and compute it a second
-    time for their gradients."""
+    """Core's network on the device "meta", without weights. again: its blocks forget what they computed, and compute it a
+    second time for their gradients."""
     arguments = {key: value for key, value in arguments.items() if key not in ("dtype", "device", "operations")}
     network = comfy.ldm.flux.model.Flux(**arguments, device="meta", operations=nn)
     for module in network.modules():

@@ -95,7 +95,8 @@ def test_other_shapes_and_small_budgets(folder):
     draw(folder / "target.png", BLUE, (640, 64))
     long, = examples(folder, turn(["reference.png"]))
     made = canvas(long)
-    assert made.layout.output == (64, 256) and plus.clean_of(data.opened(folder / "target.png"), made).shape == made.pixels.shape
+    assert made.layout.output == (64, 256)
+    assert plus.clean_of(data.opened(folder / "target.png"), made).shape == made.pixels.shape
 
 
 def test_what_cannot_be_learned_is_said(folder):
@@ -106,10 +107,9 @@ def test_what_cannot_be_learned_is_said(folder):
     (folder / "turns.jsonl").write_text(json.dumps(back))
     problems, largest = plus.check([*found, *data.read(folder)[1:]], Plus(), 4096, lambda words: [*words.split(), 1])
     assert [where for where, _ in problems] == ["turns.jsonl:1", "turns.jsonl:2", "turns.jsonl:3", "turns.jsonl:1"]
-    for (_, what), said in zip(problems, ("there is no picture beside the target", "2 pictures have a mask, but ACE++ edits one",
-                                          "has 601 tokens, but ACE++ reads 512", "names {previous.image}, but ACE++ knows no"),
-                               strict=True):
-        assert said in what
+    expected = ("there is no picture beside the target", "2 pictures have a mask, but ACE++ edits one",
+                "has 601 tokens, but ACE++ reads 512", "names {previous.image}, but ACE++ knows no")
+    assert all(said in what for (_, what), said in zip(problems, expected, strict=True))
     assert largest == (32, 80)
 
 
@@ -163,8 +163,9 @@ def encoders(made):
         made.append(tuple(pixels.shape))
         means = torch.nn.functional.avg_pool2d(pixels.permute(2, 0, 1)[None], 8)[0]
         return means.repeat(6, 1, 1)[:16]
-    return plus.Encoders(lambda words: {"text": torch.full((4, 3), float(len(words))), "pooled": torch.zeros(2)}, encode_picture,
-                         "both")
+    def encode_text(words):
+        return {"text": torch.full((4, 3), float(len(words))), "pooled": torch.zeros(2)}
+    return plus.Encoders(encode_text, encode_picture, "both")
 
 
 def test_canvases_are_encoded_once_and_anew_when_something_changes(folder, tmp_path):
