@@ -18,10 +18,10 @@ class PlusRun(Run):
     """Of FLUX.1-Fill, or of ACE++'s full fine-tune."""
 
     def read_model(self) -> None:
-        from ace_model.comfyui import flux  # needs ComfyUI
         if not self.settings.model.clip_l:
             raise RunError("model.clip_l is missing, and ACE++ has two text encoders: set it to clip_l.safetensors, and "
                            "model.text_encoder to t5xxl_fp16.safetensors.")
+        from ace_model.comfyui import flux  # needs ComfyUI
         self.flux, self.files["clip_l"] = flux, self.path("clip_l", self.loader.text_encoder_path)
         self.weights, self.arguments = flux.read(self.files["diffusion"])
         self.split, self.budget = self.arguments["in_channels"] == flux.FFT, self.settings.train.token_budget or TOKEN_BUDGET

@@ -9,6 +9,7 @@ from PIL import Image
 
 from training import page, requests, settings
 from training.checkpoints import CheckpointError
+from training.plus_run import PlusRun
 from training.requests import RequestError
 from training.run import Run, RunError
 
@@ -40,6 +41,13 @@ def test_when_memory_is_full_the_next_setting_to_lower_is_named(model, train, sa
 def test_python_and_cuda_say_it_in_other_ways(error):
     with pytest.raises(RunError, match="is full"), run().memory_explained():
         raise error
+
+
+def test_ace_plus_needs_both_text_encoders():
+    made = PlusRun.__new__(PlusRun)
+    made.settings = run().settings
+    with pytest.raises(RunError, match="model.clip_l is missing, and .* set it to clip_l.safetensors"):
+        made.read_model()
 
 
 def test_other_errors_stay_what_they_are():
