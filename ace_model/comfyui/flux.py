@@ -13,6 +13,7 @@ import comfy.model_management
 import comfy.sd
 import comfy.utils
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -88,8 +89,12 @@ def attention(function, *arguments, **options) -> Tensor:
 
 
 def load_text_encoder(t5: str, clip_l: str) -> comfy.sd.CLIP:
-    """As core's DualCLIPLoader with the type flux."""
-    for path in (t5, clip_l):
-        with explain_damage(path):
-            pass
+    """As core's DualCLIPLoader with the type flux, which would go on with numbers of chance if a file is another. Raises
+    CheckpointError, PlusError."""
+    for path, key, what in ((t5, "encoder.block.0.layer.0.SelfAttention.k.weight", "T5 v1.1"),
+                            (clip_l, "text_model.encoder.layers.0.mlp.fc1.weight", "CLIP-L")):
+        with explain_damage(path), safe_open(path, "pt") as file:
+            known = list(file.keys())
+        if not any(name.endswith(key) for name in known):
+            raise PlusError(f"{Path(path).name} is not {what}: ACE++ reads t5xxl_fp16.safetensors and clip_l.safetensors.")
     return comfy.sd.load_clip(ckpt_paths=[clip_l, t5], clip_type=comfy.sd.CLIPType.FLUX)

@@ -198,6 +198,13 @@ def test_other_files_are_refused(change, said, host, tmp_path):
         host.flux.read(str(tmp_path / "it.safetensors"))
 
 
+def test_swapped_text_encoders_are_named(host, folder):
+    with pytest.raises(canvas.PlusError, match="clip.safetensors is not T5 v1.1: ACE.. reads t5xxl_fp16"):
+        host.flux.load_text_encoder(str(folder / "clip.safetensors"), str(folder / "t5.safetensors"))
+    with pytest.raises(canvas.PlusError, match="t5.safetensors is not CLIP-L"):
+        host.flux.load_text_encoder(str(folder / "t5.safetensors"), str(folder / "t5.safetensors"))
+
+
 # ---- a whole run
 
 SETTINGS = """
