@@ -52,9 +52,12 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     try:
         comfyui = headless.find(args.comfyui)
+        from training.plus_run import PlusRun
         from training.run import Run
         from training.settings import read
-        run = Run(read(args.settings), args.settings.absolute().parent, comfyui)
+        settings = read(args.settings)
+        kind = PlusRun if settings.train.objective == "plus" else Run
+        run = kind(settings, args.settings.absolute().parent, comfyui)
         if args.check:
             return 0 if run.check() else 1
         run.train()

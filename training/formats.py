@@ -1,7 +1,8 @@
 """Layouts of data sets that people have → records with targets, each with the place it stands at. docs/training.md shows them.
 
-Facts from ali-vilab/ACE @ 886bf95 (modules/data/dataset/dataset.py), kohya-ss/musubi-tuner (docs/dataset_config.md) and
-ostris/ai-toolkit (`control_path`). Nothing is opened here but lists and captions; data.py looks at the pictures.
+Facts from ali-vilab/ACE @ 886bf95 (modules/data/dataset/dataset.py), ali-vilab/ACE_plus @ f3e410b (data/train.csv),
+kohya-ss/musubi-tuner (docs/dataset_config.md) and ostris/ai-toolkit (`control_path`). Nothing is opened here but lists and
+captions; data.py looks at the pictures.
 """
 
 import csv
@@ -11,7 +12,7 @@ import os
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .ace import errors, record, record_json
@@ -20,6 +21,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 LISTS = (".jsonl", ".csv")
 TARGETS, CONTROLS = ("target", "targets", "image", "images"), ("control", "source")  # names of subfolders, and how they begin
 SEVERAL = "#;#"  # what the authors put between fields that they list in one
+PLUS = ("edit_image", "edit_mask", "ref_image", "target_image", "prompt", "data_type")  # fields of ACE++'s list
 SHOWN = 20
 TURN = "t1"
 
@@ -93,11 +95,15 @@ def from_line(line: bytes, folder: Path) -> record.Record:
 
 
 def table(path: Path, folder: Path) -> Found:
-    """The authors' CSV: a header with Target:FILE, Source:FILE and Prompt (or prompt), one example in each row."""
+    """The authors' CSV: a header with Target:FILE, Source:FILE and Prompt (or prompt), one example in each row. That of ACE++
+    has no header."""
     try:
         text = content(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(path, f"the list is not UTF-8 (byte {error.start}): save it as UTF-8.") from None
+    if text.split("\n", 1)[0].count(SEVERAL) == len(PLUS) - 1:
+        return gathered(folder, ((f"{path.name}:{number}", lambda line=line: from_plus(line.split(SEVERAL), folder))
+                                 for number, line in enumerate(text.splitlines(), 1) if line.strip()))
     rows = csv.reader(io.StringIO(text, newline=""))
     try:
         header = [name.strip() for name in next(rows, [])]
@@ -123,6 +129,18 @@ def table(path: Path, folder: Path) -> Found:
 def from_row(row: dict[str, str], prompt: str, folder: Path) -> record.Record:
     sources = [name for name in (row.get("Source:FILE") or "").split(SEVERAL) if name.strip()]
     return one_turn(row.get(prompt), row.get("Target:FILE"), sources, folder, (prompt, "Target:FILE", "Source:FILE"))
+
+
+def from_plus(cells: Sequence[str], folder: Path) -> record.Record:
+    if len(cells) != len(PLUS):
+        fail(f"the line has {len(cells)} fields, but must have {len(PLUS)}, with {SEVERAL} between them: {', '.join(PLUS)}.")
+    edit, mask, reference, target, prompt, _ = (cell.strip() for cell in cells)
+    if bool(edit) != bool(mask):
+        fail("edit_image and edit_mask belong together: give both, with a white mask to edit all of the picture, or neither.")
+    made = one_turn(prompt, target, [each for each in (edit, reference) if each], folder,
+                    ("prompt", "target_image", "edit_image or ref_image"))
+    masks = (record.Picture(inside(mask, folder, "edit_mask")),) if mask else ()
+    return replace(made, turns=(replace(made.turns[0], masks=masks),))
 
 
 # ---- pictures with captions

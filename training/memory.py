@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -49,14 +50,19 @@ def predict(config: ACEConfig, settings: Settings, sides: Sides, words: list[int
     """For batches of settings.train.batch samples with these frames. words: tokens of each frame's text · device: where it
     runs, which must be there. Blocks are alike, so two shallow networks tell about a deep one."""
     dit, trained = network_of(config, settings)
-    weights = sum(tensor.nbytes for tensor in (*dit.parameters(), *dit.buffers())) - (
-        size := sum(tensor.nbytes for tensor in trained.values()))
     few, more = 2, 4
     if config.depth > more and len(trained) == per_block(config, settings) * config.depth:
         low, high = (peak(replace(config, depth=depth), settings, sides, words, device) for depth in (few, more))
         step = low + (high - low) * (config.depth - few) // (more - few)
     else:
         step = peak(config, settings, sides, words, device)
+    return prediction(dit, trained, settings, step)
+
+
+def prediction(network: nn.Module, trained: dict[str, nn.Parameter], settings: Settings, step: int) -> Prediction:
+    """trained: what of the network is trained · step: bytes."""
+    size = sum(tensor.nbytes for tensor in trained.values())
+    weights = sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers())) - size
     states = {"adamw": 2.0, "adamw8bit": 0.5}[settings.optimizer.kind]  # two numbers for each, of four bytes or of one
     return Prediction(weights, size, int(states * size), size if settings.train.ema else 0, step)
 
@@ -79,16 +85,24 @@ def network_of(config: ACEConfig, settings: Settings) -> tuple[TrainedDiT, dict[
 def peak(config: ACEConfig, settings: Settings, sides: Sides, words: list[int], device: torch.device | str) -> int:
     """Most bytes alive at once of what a step makes."""
     batch, (dit, _) = settings.train.batch, network_of(config, settings)
-    with FakeTensorMode(), torch.device(device):
-        materialize(dit)
+
+    def prepare() -> tuple[Network, Batch]:
         network = Network(dit, lambda text: torch.empty(int(text) if text.isdigit() else 1, config.text_width),
                           BASES[settings.model.base])
         cells = [(height // 8, width // 8) for height, width in sides]
         texts = [[str(length)] * batch for length in words]
-        samples = Batch([torch.empty(batch, config.latent_channels, *each) for each in cells],
-                        [torch.empty(batch, 1, *each) for each in cells], texts, negatives=texts)
+        return network, Batch([torch.empty(batch, config.latent_channels, *each) for each in cells],
+                              [torch.empty(batch, 1, *each) for each in cells], texts, negatives=texts)
+    return peak_of(dit, settings, prepare, device)
+
+
+def peak_of(module: nn.Module, settings: Settings, prepare: Callable[[], tuple], device: torch.device | str) -> int:
+    """The same of a module on the device "meta". prepare: makes what the objective takes, a network of it and a batch."""
+    with FakeTensorMode(), torch.device(device):
+        materialize(module)
+        network, samples = prepare()
         with LiveBytes() as live:
-            objective_of(settings)(network, samples, Draws(0, 0, range(batch))).backward()
+            objective_of(settings)(network, samples, Draws(0, 0, range(settings.train.batch))).backward()
     return live.peak
 
 

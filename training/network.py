@@ -2,9 +2,9 @@
 gradients, and weights stored in few bits (arXiv 2410.00086, section 2.3).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -183,24 +183,31 @@ class Fp8Linear(nn.Linear):
         return Frozen.apply(x, self.weight, self.scale, self.bias)
 
 
+Module = TypeVar("Module", bound=nn.Module)
 BASES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp8": torch.bfloat16}  # {setting: type of the computation}
 
 
 def frozen(weights: dict[str, Tensor], config: ACEConfig, base: str, checkpointing: bool = True,
            device: torch.device | str = "cpu") -> TrainedDiT:
-    """The network with frozen weights of native keys. base: a key of BASES; fp8 keeps the matrices inside blocks in a byte per
-    number and computes in bfloat16. Keeps no second copy: `weights` is emptied."""
-    dit = TrainedDiT(config, device="meta").requires_grad_(False)
-    kinds = {name: torch.float32 if "scale_shift_table" in name else BASES[base] for name in dit.state_dict()}
+    """The network with frozen weights of native keys, as `holding` them."""
+    dit = TrainedDiT(config, device="meta")
+    dit.checkpointing = checkpointing
+    return holding(weights, dit, dit.blocks, base, device)
+
+
+def holding(weights: dict[str, Tensor], network: Module, blocks: Iterable[nn.Module], base: str, device: torch.device | str
+            ) -> Module:
+    """A network on the device "meta" with these weights, frozen. base: a key of BASES; fp8 keeps the matrices inside blocks in
+    a byte per number and computes in bfloat16. Keeps no second copy: `weights` is emptied."""
+    kinds = {name: torch.float32 if "scale_shift_table" in name else BASES[base] for name in network.state_dict()}
     weights = {name: weights.pop(name) for name in list(weights)}
     for name in list(weights):
         weights[name] = weights[name].to(device, kinds[name])
-    dit.load_state_dict(weights, assign=True)
+    network.load_state_dict(weights, assign=True)
     weights.clear()
     if base == "fp8":
-        for block in dit.blocks:
+        for block in blocks:
             for path, module in list(block.named_modules()):
                 if isinstance(module, nn.Linear):
                     block.set_submodule(path, Fp8Linear.of(module))
-    dit.checkpointing = checkpointing
-    return dit.requires_grad_(False)
+    return network.requires_grad_(False)

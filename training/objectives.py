@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ace_model.diffusion import TIMESTEPS, sigmas, training_loss
 
+from . import plus
 from .consistency import consistency
 from .draws import Draws
 from .network import Batch, Network
@@ -25,11 +26,11 @@ def ace(network: Network, batch: Batch, draws: Draws, min_snr: float = 0.0) -> T
     return training_loss(lambda x, t: network.eps(x, t, batch, prepared), clean, timestep=timestep, noise=noise, weight=weight)
 
 
-Objective = Callable[[Network, Batch, Draws], Tensor]
-OBJECTIVES: dict[str, Objective] = {"ace": ace, "consistency": consistency}  # by the name in train.objective
+Objective = Callable[[Network | plus.Network, Batch, Draws], Tensor]
+OBJECTIVES: dict[str, Objective] = {"ace": ace, "consistency": consistency, "plus": plus.objective}  # by train.objective
 
 
 def objective_of(settings: Settings) -> Objective:
     """With its own settings."""
     own = {"ace": {"min_snr": settings.train.min_snr}, "consistency": {"options": settings.consistency}}
-    return partial(OBJECTIVES[settings.train.objective], **own[settings.train.objective])
+    return partial(OBJECTIVES[settings.train.objective], **own.get(settings.train.objective, {}))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 from PIL import Image
+from torch import Tensor
 
 from .checkpoints import write
 from .settings import Settings
@@ -45,6 +46,12 @@ def make(folder: Path, settings: Settings, curve: Sequence[Sequence[float]], ste
                f"<title>{escape(title)}</title><style>{STYLE}</style><body>{''.join(parts)}</body></html>\n")
     write(folder / NAME, lambda file: file.write(content.encode()))
     return folder / NAME
+
+
+def keep_sample(folder: Path, step: int, number: int, pixels: Tensor) -> None:
+    """pixels (H, W, 3) in [0, 1]. Raises CheckpointError."""
+    image = Image.fromarray((pixels * 255).round().byte().numpy())
+    write(sample_file(folder, step, number), lambda file: image.save(file, "PNG"))
 
 
 def sample_file(folder: Path, step: int, number: int) -> Path:

@@ -13,7 +13,7 @@ from ace_model.diffusion import ddim, guide, lcm
 from ace_model.errors import InputError
 from ace_model.record import Record, Turn
 
-from .data import opened
+from .data import look, opened
 from .encode import SCALE
 from .network import Batch, Network, Prepared
 
@@ -33,6 +33,7 @@ def read(entries: tuple[Any, ...], folder: Path) -> list[tuple[Record, Path]]:
     """
     found = []
     for number, entry in enumerate(entries):
+        before = len(found)
         try:
             if isinstance(entry, str):
                 path = folder / entry
@@ -45,6 +46,10 @@ def read(entries: tuple[Any, ...], folder: Path) -> list[tuple[Record, Path]]:
             raise RequestError(f"samples.requests[{number}]: {entry} cannot be read ({error.strerror}).") from None
         except InputError as error:
             raise RequestError(f"samples.requests[{number}]: {error}") from None
+        for record, beside in found[before:]:
+            for picture in (each for turn in record.turns for each in (*turn.images, *turn.masks) if each and each.file):
+                if isinstance(what := look(beside / picture.file), str):
+                    raise RequestError(f"samples.requests[{number}]: {picture.file} {what}")
     return found
 
 

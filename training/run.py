@@ -1,6 +1,7 @@
 """A run from its settings: data, memory, encoding, the loop, samples, the page. `python -m training` calls it."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -23,7 +24,7 @@ from .encode import Encoder
 from .feed import Feed
 from .loop import Loop, left, rate
 from .network import BASES, Network, frozen
-from .objectives import OBJECTIVES, objective_of
+from .objectives import objective_of
 from .processes import Several
 from .settings import Settings
 
@@ -40,9 +41,6 @@ class Run:
 
     def __init__(self, settings: Settings, folder: Path, comfyui: Path):
         self.settings, self.folder, self.comfyui = settings, folder, comfyui
-        if settings.train.objective not in OBJECTIVES:
-            raise RunError(f"train.objective is {settings.train.objective}, which this version does not have: use "
-                           f"{' or '.join(OBJECTIVES)}.")
         self.processes = Several(cpu=not torch.cuda.is_available())  # before ComfyUI looks for a device
         self.device = self.processes.device
         if self.device.type == "cpu":
@@ -52,21 +50,33 @@ class Run:
         self.loader = loader
         self.files = {name: self.path(name, look) for name, look in {
             "diffusion": loader.diffusion_model_path, "text_encoder": loader.text_encoder_path, "vae": loader.vae_path}.items()}
+        self.read_model()
+        self.examples = self.read_examples()
+        self.requests = requests.read(settings.samples.requests, folder)
+        self.say(f"{settings.data.path}: {len(self.examples)} examples")
+
+    def read_model(self) -> None:
+        """Its weights and configuration, and the token budget of a picture."""
         self.weights, self.config = checkpoint.read(self.files["diffusion"])
         if strange := self.weights.keys() - DiT(self.config, device="meta").state_dict().keys():
             raise RunError(f"{Path(self.files['diffusion']).name} is quantized ({min(strange)}): train on the full file, and "
                            "set model.base to fp8 to keep it small.")
         own = defaults_of(Path(self.files["diffusion"]))
-        self.defaults = replace(own, token_budget=settings.train.token_budget or own.token_budget)
+        self.budget = self.settings.train.token_budget or own.token_budget
+        self.defaults = replace(own, token_budget=self.budget)
         self.say(f"{Path(self.files['diffusion']).name}: width {self.config.hidden_size}, {self.config.depth} blocks")
-        self.examples = data.read(settings.data.path, settings.data.controls, settings.data.folder, self.tokens,
-                                  self.defaults.token_budget)
-        self.requests = requests.read(settings.samples.requests, folder)
-        self.say(f"{settings.data.path}: {len(self.examples)} examples")
+
+    def read_examples(self) -> list[data.Example]:
+        own = self.settings.data
+        return data.read(own.path, own.controls, own.folder, self.tokens, self.budget)
 
     def say(self, text: str) -> None:
         if self.processes.rank == 0:
             print(text, flush=True)
+
+    @property
+    def cache(self) -> Path:
+        return self.settings.data.cache or self.settings.output / "cache"
 
     def path(self, name: str, look) -> str:
         value = getattr(self.settings.model, name)
@@ -88,11 +98,9 @@ class Run:
 
     def predict(self) -> memory.Prediction:
         """Of the largest batch that the data can give."""
-        budget = self.defaults.token_budget
-        largest = max(self.examples, key=lambda each: sum(h * w for h, w in sides_of(each, budget)))
-        frames = largest.outline().frames()
-        return memory.predict(self.config, self.settings, sides_of(largest, budget), [len(self.tokens(f.text)) for f in frames],
-                              self.device)
+        largest = max(self.examples, key=lambda each: sum(h * w for h, w in sides_of(each, self.budget)))
+        words = [len(self.tokens(frame.text)) for frame in largest.outline().frames()]
+        return memory.predict(self.config, self.settings, sides_of(largest, self.budget), words, self.device)
 
     def check(self) -> bool:
         """Say what memory the run takes and whether that is there."""
@@ -112,40 +120,65 @@ class Run:
             return f"Lower train.batch from {train.batch} to {train.batch // 2} and double train.accumulate."
         if model.base != "fp8":
             return f"Set model.base from {model.base} to {'bf16' if model.base == 'float32' else 'fp8'}."
-        return f"Lower train.token_budget from {self.defaults.token_budget}, or train on fewer layers (lora.targets)."
+        return f"Lower train.token_budget from {self.budget}, or train on fewer layers (lora.targets)."
 
     # ---- training
 
-    def encoded(self) -> tuple[Encoder, requests.Requests]:
-        """Everything encoded; afterwards the text encoder is gone."""
+    def encoders(self) -> tuple[Encoder, Callable[[list], requests.Requests]]:
+        """(what encodes examples, what encodes the requests for samples in the first process)."""
         from . import encoders  # needs ComfyUI
         clip, vae = self.loader.load_text_encoder(self.files["text_encoder"]), self.loader.load_vae(self.files["vae"])
-        folder = self.settings.data.cache or self.settings.output / "cache"
-        encoder = Encoder(encoders.of(clip, vae), folder, self.defaults.token_budget)
+        encoder = Encoder(encoders.of(clip, vae), self.cache, self.budget)
+        width = encoder.names().shape[1]
+        if width != self.config.text_width:
+            raise RunError(f"model.text_encoder has features of width {width}, but {Path(self.files['diffusion']).name} reads "
+                           f"{self.config.text_width}: give the text encoder that belongs to it.")
+        return encoder, lambda found: requests.Requests(found, clip, vae, self.defaults)
+
+    def encoded(self) -> tuple[Encoder, requests.Requests]:
+        """Everything encoded; afterwards the text encoder is gone."""
+        encoder, asking = self.encoders()
         started = monotonic()
         if self.processes.rank:
             self.processes.wait()  # the first encodes, and the others find it
         encoder.prepare(self.examples)
         if not self.processes.rank:
             self.processes.wait()
-        width = encoder.names().shape[1]
-        if width != self.config.text_width:
-            raise RunError(f"model.text_encoder has features of width {width}, but {Path(self.files['diffusion']).name} reads "
-                           f"{self.config.text_width}: give the text encoder that belongs to it.")
-        asked = requests.Requests(self.requests if self.processes.rank == 0 else [], clip, vae, self.defaults)
+        asked = asking(self.requests if self.processes.rank == 0 else [])
         self.say(f"encoded in {left(monotonic() - started)}")
         encoder.encoders = replace(encoder.encoders, encode_text=gone)  # lets go of the text encoder
-        del clip
+        del asking
         headless.release()
         return encoder, asked
 
+    def network(self, encoder: Encoder) -> Network:
+        """As it computes, frozen."""
+        model = self.settings.model
+        dit = frozen(self.weights, self.config, model.base, model.checkpointing, self.device)
+        return Network(dit, encoder.features, BASES[model.base])
+
+    @contextlib.contextmanager
+    def memory_explained(self) -> Iterator[None]:
+        """Turns what PyTorch raises when memory is full into a RunError."""
+        try:
+            yield
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(
+                    sign in str(error).lower() for sign in OUT_OF_MEMORY):
+                raise
+            raise RunError(f"the memory of {self.device} is full. {self.advice()} `--check` says what a run takes. Then run "
+                           "the same command again: it goes on from the last checkpoint.") from None
+
     def train(self) -> None:
         """To the last step. Raises InputError, KeyboardInterrupt."""
+        with self.memory_explained():
+            self._train()
+
+    def _train(self) -> None:
         settings = self.settings
         encoder, asked = self.encoded()
-        dit = frozen(self.weights, self.config, settings.model.base, settings.model.checkpointing, self.device)
-        live = lora.add(dit, settings.lora.rank, settings.lora.alpha, settings.lora.targets, settings.train.seed)
-        network = Network(dit, encoder.features, BASES[settings.model.base])
+        network = self.network(encoder)
+        live = lora.add(network.dit, settings.lora.rank, settings.lora.alpha, settings.lora.targets, settings.train.seed)
         feed = Feed(lambda i: encoder(self.examples[i]), len(self.examples), settings.train.batch, settings.train.accumulate,
                     settings.train.seed, settings.train.drop_text, settings.train.drop_history, self.processes.rank,
                     self.processes.count)
@@ -167,10 +200,6 @@ class Run:
         try:
             loop.run(work, settings.train.steps, settings.train.every, settings.save.every, after=report.after,
                      export=report.export)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not any(sign in str(error).lower() for sign in OUT_OF_MEMORY):
-                raise
-            raise RunError(f"the memory of {self.device} is full. {self.advice()} `--check` says what a run takes.") from None
         except KeyboardInterrupt:
             self.say(f"\nStopped; step {loop.step} is saved. Run the same command again to go on.")
             raise
@@ -213,10 +242,8 @@ class Report:
             return
         with lora.holding(self.live, self.loop.average):
             for number in range(len(self.asked.turns)):
-                pixels = (self.asked.answer(self.network, number) * 255).round().byte().numpy()
-                path = page.sample_file(self.run.settings.output, self.loop.step, number)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(path)
+                pixels = self.asked.answer(self.network, number)
+                page.keep_sample(self.run.settings.output, self.loop.step, number, pixels)
 
     def export(self) -> None:
         """The LoRA of this step, the newest under the run's own name, and the page."""

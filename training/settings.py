@@ -15,7 +15,8 @@ from ace_model.config import shown
 from ace_model.diffusion import GUIDANCE, RESCALE
 from ace_model.errors import InputError
 
-LAYERS = r"blocks\.\d+\.((attn|cross_attn)\.[qkvo]|mlp\.fc[12])"  # attention and MLP of every block
+LAYERS = (r"blocks\.\d+\.((attn|cross_attn)\.[qkvo]|mlp\.fc[12])"  # attention and MLP of every block: ACE's, and FLUX's
+          r"|double_blocks\.\d+\.(img|txt)_(attn\.(qkv|proj)|mlp\.[02])|single_blocks\.\d+\.linear[12]")
 
 
 class SettingsError(InputError):
@@ -26,7 +27,7 @@ def one_of(*values: str, default: str) -> Any:
     return field(default=default, metadata={"one_of": values})
 
 
-def number(default: float, low: float, high: float) -> Any:
+def number(default: float | None, low: float, high: float) -> Any:
     """From low to high, both included."""
     return field(default=default, metadata={"low": low, "high": high})
 
@@ -44,13 +45,14 @@ class Data:
 
 @dataclass(frozen=True)
 class Model:
-    """Files: names in ComfyUI's models folders, or paths. base: how the frozen weights are stored."""
+    """Files: names in ComfyUI's models folders, or paths. base: how the frozen weights are stored · clip_l: for ACE++ alone."""
 
     diffusion: str = field(metadata={"file": True})
     text_encoder: str = field(metadata={"file": True})
     vae: str = field(metadata={"file": True})
     base: str = one_of("float32", "bf16", "fp8", default="bf16")
     checkpointing: bool = True
+    clip_l: str = field(default="", metadata={"file": True})
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Train:
     min_snr: float = number(0.0, 0.0, 1e6)
     token_budget: int = number(0, 0, 65536)
     seed: int = number(0, 0, 2**53)
-    objective: str = one_of("ace", "consistency", default="ace")
+    objective: str = one_of("ace", "consistency", "plus", default="ace")
     every: int = number(10, 1, 10**6)
 
 
@@ -110,6 +112,19 @@ class Consistency:
     share: float = number(0.5, 0.0, 1.0)
     huber: float = number(0.1, 1e-6, 1e3)
     damping: float = number(0.5, 0.0, 2.0)
+
+
+@dataclass(frozen=True)
+class Plus:
+    """With train.objective plus: a LoRA for ACE++ (plus.py).
+
+    fill_strength: how gray the picture to edit becomes under its mask, None for 1 beside a reference, else 0.5 · keep_size:
+    references keep theirs, for the full fine-tune · guidance: the distilled one, while training.
+    """
+
+    fill_strength: float | None = number(None, 0.0, 1.0)
+    keep_size: bool = False
+    guidance: float = number(1.0, 0.0, 100.0)
 
 
 @dataclass(frozen=True)
@@ -139,6 +154,7 @@ class Settings:
     optimizer: Optimizer = field(default_factory=Optimizer)
     train: Train = field(default_factory=Train)
     consistency: Consistency = field(default_factory=Consistency)
+    plus: Plus = field(default_factory=Plus)
     samples: Samples = field(default_factory=Samples)
     save: Save = field(default_factory=Save)
 

@@ -9,6 +9,7 @@
     probe         the error of a MODEL's predicted noise, where the answer is known
     headless      ComfyUI in a Python of one's own, without its server
     plus          ACE++ on core's Flux: conditioning, recognition of the full fine-tune
+    flux          core's Flux as a module that can be trained
 
 Importing this package changes nothing in ComfyUI; `register` does, once.
 """

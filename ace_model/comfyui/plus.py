@@ -75,7 +75,7 @@ def conditioning(model, positive, negative, vae, canvas: Tensor, mask: Tensor, w
     batch_size: results per canvas; those of one canvas follow each other. Raises PlusError.
     """
     weights = check_weights(model, weights)
-    check_vae(vae, LATENT, needed=f"FLUX.1's VAE ({LATENT} channels, 1/8 of the size), ae.safetensors")
+    check_flux_vae(vae)
     check_canvas(canvas, mask)
     pictures = split(canvas, mask.to(canvas)) if weights == WITH_FFT else (canvas,)
     latents = []
@@ -88,6 +88,11 @@ def conditioning(model, positive, negative, vae, canvas: Tensor, mask: Tensor, w
     positive, negative = (node_helpers.conditioning_set_values(each, values) for each in (positive, negative))
     empty = torch.zeros(latent.shape[0], LATENT, *latent.shape[2:], device=comfy.model_management.intermediate_device())
     return positive, negative, {"samples": empty, "downscale_ratio_spacial": 8}
+
+
+def check_flux_vae(vae) -> None:
+    """Raises VAEError."""
+    check_vae(vae, LATENT, needed=f"FLUX.1's VAE ({LATENT} channels, 1/8 of the size), ae.safetensors")
 
 
 def check_weights(model, weights: str) -> str:

@@ -140,6 +140,25 @@ def test_the_authors_table(tmp_path):
         ("{image1} in {image}", ["images/a.png", "images/b.png"], "images/t.png"), ("a red field", [], "images/t.png")]
 
 
+def test_the_table_of_ace_plus(tmp_path):
+    for name in ("t", "a", "r", "m"):
+        draw(tmp_path / f"{name}.png")
+    rows = ["#;##;#r.png#;#t.png#;#a cup, blue#;#subject", "a.png#;#m.png#;#./r.png#;#t.png#;#put {image1} into {image}#;#x",
+            "a.png#;#m.png#;##;#t.png#;#repaint#;#local_editing", "a.png#;##;##;#t.png#;#edit#;#x", "a.png#;#t.png",
+            "#;##;#r.png#;##;#x#;#y"]
+    path = tmp_path / "train.csv"
+    path.write_text("\n".join(rows), encoding="utf-8-sig")
+    assert [each.split(" ", 1)[0] for each in problems(path)] == ["train.csv:4:", "train.csv:5:", "train.csv:6:"]
+    expected = "edit_image and edit_mask belong together", "the line has 2 fields, but must have 6", 'target_image is ""'
+    assert all(said in problem for problem, said in zip(problems(path), expected, strict=True))
+    path.write_text("\n".join(rows[:3]))
+    found = data.read(path)
+    assert [told(each) for each in found] == [
+        ("a cup, blue", ["r.png"], "t.png"), ("put {image1} into {image}", ["a.png", "r.png"], "t.png"),
+        ("repaint", ["a.png"], "t.png")]
+    assert [each.turn.masks for each in found] == [(), (Picture("m.png"),), (Picture("m.png"),)]
+
+
 def test_one_picture_is_enough(tmp_path):
     draw(tmp_path / "a.PNG", format="PNG")
     (tmp_path / "a.txt").write_text("a red field")
@@ -187,10 +206,11 @@ def test_the_pages_own_examples(tmp_path):
                 for name in re.findall(r"[\w/]+\.png", text):
                     draw(folder / name)
         found.append([told(each) for each in data.read(folder)])
-    assert [len(each) for each in found] == [2, 1, 2, 3, 2]
+    assert [len(each) for each in found] == [2, 1, 2, 3, 2, 2]
     assert found[1] == [("make it night", ["control/street.png"], "target/street.png")]
     assert found[3][1] == ("put {image1} into {image}", ["images/room.png", "images/sofa.png"], "images/both.png")
-    assert found[4][1] == ("add a moon to {image}", ["night.png"], "moon.png")
+    assert found[4][0] == ("The vase stands in the room.", ["images/room.png", "images/vase.png"], "images/full.png")
+    assert found[5][1] == ("add a moon to {image}", ["night.png"], "moon.png")
 
 
 # ---- pictures
