@@ -259,10 +259,9 @@ def test_batches_of_photographs_have_as_many_cells_as_those_of_scenes():
 
 def test_the_autoencoder_in_pieces_is_the_autoencoder_in_one_go(tmp_path):
     def run(name, *pause):
-        file = tmp_path / f"{name}.safetensors"
-        threads = str(torch.get_num_threads())
-        train_autoencoder.train(train_autoencoder.parser().parse_args([
-            "--steps", "2", "--batch", "1", "--threads", threads, *pause, "--checkpoint", str(tmp_path / name), "--out", str(file)]))
+        file, threads = tmp_path / f"{name}.safetensors", str(torch.get_num_threads())
+        arguments = ["--steps", "2", "--batch", "1", "--threads", threads, "--checkpoint", str(tmp_path / name), *pause]
+        train_autoencoder.train(train_autoencoder.parser().parse_args([*arguments, "--out", str(file)]))
         return load_file(file)
     whole, begun, pieces = run("whole"), run("pieces", "--minutes", "1e-9"), run("pieces")
     assert all(torch.equal(pieces[key], whole[key]) for key in whole)
