@@ -30,6 +30,7 @@ def ring(rng: Random, how: str) -> Sample:
         scene = random_scene(rng, "things", 0).but(things=things)
         return Sample("ring", how, (Turn(say_caption(rng, scene)),), Picture(scene))
     scene = SCENES["few"](rng)
+    scene = scene.but(things=tuple(replace(thing, size="big") for thing in scene.things))  # who takes a place keeps its size
     new, text = (add if how == "added" else swap)(scene, rng, **RING)
     return Sample("ring", how, (Turn(text, (Picture(scene),)),), Picture(new))
 
