@@ -4,13 +4,15 @@
   python dev.py train OUT/SETTINGS.yaml
   python -m demo.lessons score subject --lora OUT/subject/subject.safetensors --tasks
 
+  python -m demo.lessons graph subject OUT      the same examples through the template ACE Teach a subject
+
 Lessons: subject (a ring, from 12 examples), task (to mirror a picture, from 60). docs/training.md shows both.
 """
 
 import argparse
 from pathlib import Path
 
-from . import compare, dataset
+from . import compare, dataset, graph
 from .lessons import LESSONS
 
 
@@ -21,6 +23,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     make = commands.add_parser("make", help="write a data set")
     make.add_argument("lesson", choices=LESSONS)
     make.add_argument("folder", type=Path)
+    learn = commands.add_parser("graph", help="learn in a real ComfyUI, with core's Train LoRA (needs COMFYUI_PATH)")
+    learn.add_argument("lesson", choices=LESSONS)
+    learn.add_argument("folder", type=Path)
+    learn.add_argument("--steps", type=int, default=4000, help="of one example each (default 4000)")
+    learn.add_argument("--rate", type=float, default=1e-3, help="learning rate (default 0.001)")
+    learn.add_argument("--rank", type=int, default=8, help="of the LoRA (default 8)")
     score = commands.add_parser("score", help="right answers to unseen requests, before and after")
     score.add_argument("lesson", choices=LESSONS)
     score.add_argument("--lora", type=Path, help="what was learned (default: only before)")
@@ -36,6 +44,10 @@ def main(argv: list[str] | None = None) -> None:
     lesson = LESSONS[args.lesson]
     if args.command == "score":
         compare.score(lesson, args)
+        return
+    if args.command == "graph":
+        file = graph.learn(args.lesson, lesson, args)
+        print(f"{file} is written. Now: python -m demo.lessons score {args.lesson} --lora {str(file)!r}")
         return
     settings = dataset.make(args.lesson, lesson, args.folder)
     print(f"{settings} is written. Now: python dev.py train {settings}")

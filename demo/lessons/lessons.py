@@ -30,8 +30,25 @@ def ring(rng: Random, how: str) -> Sample:
         scene = random_scene(rng, "things", 0).but(things=things)
         return Sample("ring", how, (Turn(say_caption(rng, scene)),), Picture(scene))
     scene = SCENES["few"](rng)
+    scene = scene.but(things=tuple(replace(thing, size="big") for thing in scene.things))  # who takes a place keeps its size
     new, text = (add if how == "added" else swap)(scene, rng, **RING)
     return Sample("ring", how, (Turn(text, (Picture(scene),)),), Picture(new))
+
+
+def look(sample: Sample) -> list[str]:
+    """Color and place of a sample's ring, and its scene."""
+    scene = sample.target.scene
+    return [*next((thing.color, thing.spot) for thing in scene.things if thing.shape == "ring"), scene.place, scene.light]
+
+
+def varied(samples: list[Sample], count: int) -> list[Sample]:
+    """`count` of them, of the same kinds as the first ones, each as unlike those before as can be: so one chooses examples."""
+    chosen: list[Sample] = []
+    for first in samples[:count]:
+        seen = [part for sample in chosen for part in look(sample)]
+        chosen.append(min((each for each in samples if each.subtask == first.subtask and each not in chosen),
+                          key=lambda each: sum(map(seen.count, look(each)))))
+    return chosen
 
 
 def mirrored(scene: Scene) -> Scene:
@@ -73,13 +90,14 @@ def ordinary() -> list[Sample]:
 @dataclass(frozen=True)
 class Lesson:
     """make: rng, one of `kinds` → a sample · count: of examples · ordinary: how many requests that the model knows already go
-    with them · settings: of the trainer, as in its YAML file."""
+    with them · settings: of the trainer, as in its YAML file · choose: that many of more samples."""
 
     make: Callable[[Random, str], Sample]
     kinds: tuple[str, ...]
     count: int
     ordinary: int
     settings: dict
+    choose: Callable[[list[Sample], int], list[Sample]] = lambda samples, count: samples[:count]
 
     def samples(self, name: object, count: int) -> list[Sample]:
         """The same for the same name; kinds take turns."""
@@ -87,7 +105,7 @@ class Lesson:
         return [self.make(rng, self.kinds[i % len(self.kinds)]) for i in range(count)]
 
     def examples(self) -> list[Sample]:
-        return self.samples("examples", self.count)
+        return self.choose(self.samples("examples", 10 * self.count), self.count)
 
     def requests(self, count: int = 100, seed: int = 1) -> list[Sample]:
         """None of them is an example."""
@@ -98,7 +116,7 @@ class Lesson:
 LESSONS = {
     "subject": Lesson(ring, HOW, 12, 30, {
         "lora": {"rank": 8, "alpha": 8}, "optimizer": {"rate": 0.003, "schedule": "cosine", "warmup": 10},
-        "train": {"steps": 1500, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}}),
+        "train": {"steps": 1500, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}}, varied),
     "task": Lesson(mirror, ("mirrored",), 60, 0, {
         "lora": {"rank": 16, "alpha": 16}, "optimizer": {"rate": 0.003, "schedule": "cosine", "warmup": 10},
         "train": {"steps": 1000, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}})}

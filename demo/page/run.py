@@ -49,8 +49,9 @@ in it lists every file you need, with its link and folder. To play with the demo
 <code>python dev.py serve --demo</code>.</p></div>"""
 
 OF_WORKFLOWS = """<p>Every ACE workflow of this pack: its own graph, run by a real ComfyUI with toy pictures in it. Each answer
-is checked against the exact one; the score over many more cases is at the end of the page. Those that
-need more than ACE are left out: Mask from words, Edit at full size, Refine with FLUX and ACE++.</p>"""
+is checked against the exact one; the score over many more cases is at the end of the page. Left
+out are Teach a subject, which learns for minutes, and those that need more than ACE: Mask from words, Edit at full size, Refine
+with FLUX and ACE++.</p>"""
 OF_PHOTOS = """<p>The model learned these maps from toy scenes and other photographs; it was not trained on these five. At 256
 pixels and with a tiny autoencoder, expect the gist: only the strong edges, for example. Depth is a guess from height and color,
 and bright means near: what is low, dark or warm counts as near, what is light or blue as far. The guess itself was chosen with

@@ -15,8 +15,9 @@ from PIL import Image, ImageDraw
 from tools.gallery.build import workflows
 from tools.gallery.graph import ROOT
 
+from ..lessons.lessons import LESSONS
 from ..world.scenes import SIZE, Picture, image_of
-from ..world.tasks import Region, Sample, generate
+from ..world.tasks import Region, Sample, Turn, generate
 from ..world.tasks.base import ANALYSIS, CONTROL, ELEMENT, GENERATION, LAYER, MULTI_TURN, REFERENCE, REPAINTING, SEMANTIC
 from ..world.tasks.batch import mask_of
 from ..world.tasks.names import named
@@ -79,8 +80,16 @@ def enlarge(picture: Image.Image, side: int) -> Image.Image:
     return big.resize((side, side), Image.Resampling.LANCZOS)
 
 
+def teaching() -> Sample:
+    """Examples of a ring, and one that was asked for."""
+    *examples, new = [s.target for s in LESSONS["subject"].examples() if s.target.scene.light == "day"][:4]
+    return Sample("", "", (Turn("", tuple(examples)),), new)
+
+
 def case(title: str) -> Sample:
     """The toy case of a workflow, the first by daylight from its seed on. KeyError names a workflow that has none."""
+    if title == "ACE Teach a subject":
+        return teaching()
     if title not in CASES:
         raise KeyError(f"{title} has no thumbnail: add its toy case to CASES in demo/page/thumbnails.py")
     task, subtask, seed = CASES[title]

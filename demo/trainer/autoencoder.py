@@ -127,7 +127,7 @@ def start_from_mosaic(model: Autoencoder) -> None:
         convs[-1].weight[3:] *= 0.3
 
 
-def loss(model: Autoencoder, images: Tensor, noise: Tensor) -> tuple[Tensor, dict[str, float]]:
+def loss(model: Autoencoder, images: Tensor, noise: Tensor) -> Tensor:
     """Absolute error of values and of steps between neighbours, and latents of zero mean and unit spread.
 
     images (B, 3, H, W) in [0, 1] · noise (B, 4, H/8, W/8): added to the latents, so that the decoder forgives the
@@ -139,4 +139,4 @@ def loss(model: Autoencoder, images: Tensor, noise: Tensor) -> tuple[Tensor, dic
     steps = sum((decoded.diff(dim=d) - images.diff(dim=d)).abs().mean() for d in (2, 3))
     spread = latents.transpose(0, 1).flatten(1)
     shape = (spread.mean(1) ** 2).mean() + ((spread.std(1) - 1) ** 2).mean()
-    return pixels + 0.5 * steps + 0.02 * shape, {"pixels": pixels.item(), "steps": steps.item(), "std": spread.std().item()}
+    return pixels + 0.5 * steps + 0.02 * shape

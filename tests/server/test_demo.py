@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from demo.lessons import dataset
+from demo.lessons.graph import teaching
+from demo.lessons.lessons import LESSONS
 from demo.page import run
 from demo.requests import InputFiles, Sampling, to_tensor
 from demo.score import CONTROLS, HIDDEN, REPORT, Answerer, cases, parser, run_hiding
@@ -136,6 +139,25 @@ def test_same_answer_alone_and_among_others(server, files):
     together = run.answer(server, files, {str(i): s.turns for i, s in enumerate(samples)}, SAMPLING)
     alone = run.answer(server, files, {"1": samples[1].turns}, replace(SAMPLING, seed=0))
     assert np.array_equal(np.asarray(together["1"]), np.asarray(alone["1"]))
+
+
+def test_the_template_teaches(server, files):
+    """A few steps change the answer, strength 0 takes that back, and neither learns again."""
+    lesson = replace(LESSONS["subject"], count=3, ordinary=0)
+    dataset.make("subject", lesson, server.base / "input/ring")
+
+    def ask(strength):
+        graph, (saved,) = teaching("ring", lesson, files, steps=3, rate=0.01, rank=4, strength=strength)
+        outputs = server.run(graph)
+        (trainer,) = (key for key, node in graph.items() if node["class_type"] == "TrainLoraNode")
+        return np.asarray(server.image(outputs[saved]["images"][0]).convert("RGB"), dtype=int), trainer in server.cached
+    taught, known = ask(1.0)
+    untaught, known_then = ask(0.0)
+    plain = run.answer(server, files, {"plain": lesson.requests(1)[0].turns}, Sampling())["plain"]
+    assert not known and known_then
+    assert abs(untaught - np.asarray(plain, dtype=int)).max() <= 1
+    assert abs(taught - untaught).max() > 20
+    assert list((server.base / "output/loras").glob("my subject_3_steps_*.safetensors"))
 
 
 def test_demo_files_are_in_the_lists_and_come_last(server):

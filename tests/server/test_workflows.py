@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import requests
 import torch
+from PIL import Image
 
 from ace_model.images import fit
 from ace_model.masks import distance_to, fit_mask
@@ -27,7 +28,7 @@ KEEPING = [title for title, graph in GRAPHS.items() if any(  # where a mask is c
 WORDS = "ACE Mask from words"
 BUDGET = 256  # tokens, instead of ACE's 1024 and the refiner's 4096
 SIZES = {  # (width, height) where it is not the first picture's
-    "ACE Text to image": (256, 256), "ACE Talk to your pictures": (128, 128),
+    "ACE Text to image": (256, 256), "ACE Teach a subject": (256, 256), "ACE Talk to your pictures": (128, 128),
     "ACE Reference": (256, 192), "ACE Refine with FLUX": (304, 208)}
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,10 @@ def server(tmp_path_factory):
     tiny_models.write(base / "models")
     (base / "custom_nodes").mkdir()
     link_folder(base / "custom_nodes" / HELPER.name, HELPER)
+    (base / "input/my subject").mkdir(parents=True)  # of ACE Teach a subject
+    for number, color in enumerate(("red", "blue")):
+        Image.new("RGB", (64, 64), color).save(base / f"input/my subject/{number}.png")
+        (base / f"input/my subject/{number}.txt").write_text("a zibble on a table")
     options = ["--use-pytorch-cross-attention", "--whitelist-custom-nodes", PACK_NAME, HELPER.name]
     with ComfyServer(base, extra_args=options) as server:
         yield server

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFilter
+from safetensors.torch import load_file
 
 from ace_model import diffusion
 from demo import score
@@ -255,6 +256,17 @@ def test_batches_of_photographs_have_as_many_cells_as_those_of_scenes():
         bank.add(frames_of([sample]))
     sizes = {tuple(bank.draw(Random(seed), 8).latents[0].shape) for seed in range(12)}
     assert sizes == {(8, 4, 16, 16), (2, 4, 32, 32)}
+
+
+def test_the_autoencoder_in_pieces_is_the_autoencoder_in_one_go(tmp_path):
+    def run(name, *pause):
+        file, threads = tmp_path / f"{name}.safetensors", str(torch.get_num_threads())
+        arguments = ["--steps", "2", "--batch", "1", "--threads", threads, "--checkpoint", str(tmp_path / name), *pause]
+        train_autoencoder.train(train_autoencoder.parser().parse_args([*arguments, "--out", str(file)]))
+        return load_file(file)
+    whole, begun, pieces = run("whole"), run("pieces", "--minutes", "1e-9"), run("pieces")
+    assert all(torch.equal(pieces[key], whole[key]) for key in whole)
+    assert any(not torch.equal(begun[key], whole[key]) for key in whole)
 
 
 def test_scenes_and_photographs_are_rendered_together_in_order():

@@ -50,6 +50,18 @@ def test_a_ring_that_is_no_ring_or_another_is_wrong():
         assert not judge(sample, torch.lerp(disc, shown(sample), 0.4))[0], "a hole that is hardly there"
 
 
+def test_the_rings_to_learn_from_have_every_color_and_place():
+    rings = [(s.target.scene.things[ring_of(s)], s) for s in LESSONS["subject"].examples()]
+    assert {ring.color for ring, _ in rings} == set(COLORS) and {ring.spot for ring, _ in rings} == set(SPOTS)
+    assert len({(s.turns, s.target) for _, s in rings}) == 12
+
+
+def test_a_ring_in_the_place_of_another_thing_has_its_size():
+    for sample in LESSONS["subject"].requests(30)[2::3]:
+        ring, before = sample.target.scene.things[ring_of(sample)], sample.pictures[0].scene.things
+        assert sample.subtask == "instead" and [t.size for t in before if t.spot == ring.spot] == [ring.size]
+
+
 def test_a_mirrored_picture_is_the_picture_from_right_to_left():
     for sample in LESSONS["task"].requests(30):
         (source,) = sample.pictures

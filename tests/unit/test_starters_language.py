@@ -32,6 +32,7 @@ TASKS = {  # of every turn of a template, in order; the phrasing whose rules it 
     "ACE Try-on": [TRY_ON],
     "ACE Conversation": ["Semantic editing: glasses", "Semantic editing: background",
                          "Conversation: undo a part, two turns back"],
+    "ACE Teach a subject": ["Text to image: create"],
     "ACE Step by step": ["Element editing: remove object (mask)"],
     "ACE Refine with FLUX": ["Element editing: replace object"],
 }

@@ -238,6 +238,24 @@ def conversation(title: str) -> Workflow:
     return flow
 
 
+def teach(title: str) -> Workflow:
+    flow = start(title, "Learns your subject from a folder of pictures, then asks for it by its name.",
+                 ["**Examples:** put ten to twenty pictures of one size, such as 512 × 512, into *input/my subject*. Beside "
+                  "each, a text file of the same name says what it shows: 1.png and 1.txt, \"a zibble on a table\".",
+                  "Press R, choose the folder as *examples*, press **Run**. Name the subject as your texts do.",
+                  "Another instruction does not learn again, and *strength* 0 shows the model as it was.",
+                  "Not learned? More *steps*. Everything looks like the examples? Fewer, or less *strength*.",
+                  "**An edit** instead: put the pictures before it into *input/my subject/control*, under the same names. "
+                  "Connect Load Image to *Ask* and set its size to 0.",
+                  "The LoRA is saved in *output/loras*. In *models/loras*, every LoRA loader takes it.",
+                  "This is a first try. *python -m training* learns faster and better: see docs/training.md."])
+    taught = box(flow, boxes.TEACH)
+    asked = box(flow, boxes.ASK, instruction="a zibble on a beach", **{name: taught[name] for name in ("model", "clip", "vae")})
+    flow.add("SaveLoRA", lora=taught["lora"], steps=taught["steps"], prefix="loras/my subject")
+    save(flow, asked)
+    return flow
+
+
 def step_by_step(title: str) -> Workflow:
     """The only workflow with groups: one per stage of the paper."""
     flow = start(title, "What the boxes hold: the four stages of the paper, each a node.",
@@ -320,6 +338,7 @@ WORKFLOWS = {
     "ACE Reference": reference,
     "ACE Try-on": try_on,
     "ACE Conversation": conversation,
+    "ACE Teach a subject": teach,
     "ACE Step by step": step_by_step,
     "ACE Refine with FLUX": refine,
 }

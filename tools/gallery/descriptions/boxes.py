@@ -289,10 +289,41 @@ def seen_by_redux(box: Subgraph, text: Node, reference: Output) -> Node:
                    strength_type=kind)
 
 
+def teach() -> Subgraph:
+    """The two types are float32: in bf16 small steps of the LoRA's weights round to nothing, and so does a picture under the
+    noise of the first timesteps. checkpoint_depth 2 is the blocks; at 1, core's default, no memory is saved."""
+    box = Subgraph("Teach (ACE)", 16, "Learns from a folder of examples, with core's Train LoRA, and gives out the model that "
+                   "knows them. strength 0 is the model as it was.",
+                   ("ACE", "train LoRA", "fine-tune", "subject", "dreambooth", "teach", "learn"))
+    names = {name: box.take(name, kind, value=value) for name, kind, value in (
+        ("examples", "COMBO", "my subject"), ("steps", "INT", 500), ("learning_rate", "FLOAT", 5e-4), ("rank", "INT", 8),
+        ("seed", "INT", None), ("strength", "FLOAT", 1.0))}
+    models = load(box)
+    examples = box.add("ACEEditorTrainingExamples", examples=names["examples"], **models)
+    trained = box.add("TrainLoraNode", model=models["model"], latents=examples["latents"], positive=examples["positive"],
+                      optimizer="AdamW", loss_function="MSE", training_dtype="fp32", lora_dtype="fp32", algorithm="LoRA",
+                      checkpoint_depth=2, existing_lora="[None]",
+                      **{name: names[name] for name in ("steps", "learning_rate", "rank", "seed")})
+    taught = box.add("LoraModelLoader", model=models["model"], lora=trained["lora"], strength_model=names["strength"])
+    for name, output in (models | {"model": taught, "lora": trained["lora"], "steps": trained["steps"]}).items():
+        box.give(name, output)
+    return box
+
+
+def ask() -> Subgraph:
+    box = Subgraph("Ask (ACE)", 17, "One turn with models that you connect, such as a taught one: makes a picture from words, "
+                   "or edits the picture that you connect. Width and height 0: those of the picture.",
+                   ("ACE", "own model", "LoRA", "text to image", "edit image"))
+    given = {name: box.take(name, name.upper()) for name in ("model", "clip", "vae", "image")}
+    given |= asked(box, "") | {side: box.take(side, "INT", value=512) for side in ("width", "height")}
+    turn(box, given, ("image",), encoding=("width", "height"))
+    return box
+
+
 EDIT, TEXT_TO_IMAGE, INPAINT, OUTPAINT, DETAIL = edit(), text_to_image(), inpaint(), outpaint(), detail()
 FAST_EDIT = fast_edit()
 REFERENCE, ANALYZE, NEXT_TURN, REFINE = reference(), analyze(), next_turn(), refine()
-MASK_FROM_WORDS, FULL_SIZE = mask_from_words(), full_size()
+MASK_FROM_WORDS, FULL_SIZE, TEACH, ASK = mask_from_words(), full_size(), teach(), ask()
 PLUS_REFERENCE = plus(
     "Reference Edit (ACE++)", 9, "Makes a picture that takes after the reference, or, with an image and a mask, puts the "
     "reference into the image there.", ("reference", "subject", "portrait", "try-on", "face swap", "place object"), SUBJECT,
@@ -307,4 +338,4 @@ PLUS_REDUX = plus("Reference Edit with Redux (ACE++)", 15, "Makes a picture that
                   "at too, or, with an image and a mask, puts the reference into the image there.",
                   ("redux", "reference", "portrait", "try-on", "logo"), PORTRAIT, ("reference", "image"), redux=True)
 BOXES = (EDIT, FAST_EDIT, TEXT_TO_IMAGE, INPAINT, OUTPAINT, DETAIL, FULL_SIZE, REFERENCE, ANALYZE, NEXT_TURN, REFINE,
-         MASK_FROM_WORDS, PLUS_REFERENCE, PLUS_REDUX, PLUS_LOCAL, PLUS_FFT)
+         MASK_FROM_WORDS, TEACH, ASK, PLUS_REFERENCE, PLUS_REDUX, PLUS_LOCAL, PLUS_FFT)
