@@ -292,7 +292,7 @@ def seen_by_redux(box: Subgraph, text: Node, reference: Output) -> Node:
 def teach() -> Subgraph:
     """The two types are float32: in bf16 small steps of the LoRA's weights round to nothing, and so does a picture under the
     noise of the first timesteps. checkpoint_depth 2 is the blocks; at 1, core's default, no memory is saved."""
-    box = Subgraph("Teach (ACE)", 16, "Learns from a folder of examples, with core's Train LoRA, and gives out the model that "
+    box = Subgraph("Teach (ACE)", 17, "Learns from a folder of examples, with core's Train LoRA, and gives out the model that "
                    "knows them. strength 0 is the model as it was.",
                    ("ACE", "train LoRA", "fine-tune", "subject", "dreambooth", "teach", "learn"))
     names = {name: box.take(name, kind, value=value) for name, kind, value in (
@@ -311,7 +311,7 @@ def teach() -> Subgraph:
 
 
 def ask() -> Subgraph:
-    box = Subgraph("Ask (ACE)", 17, "One turn with models that you connect, such as a taught one: makes a picture from words, "
+    box = Subgraph("Ask (ACE)", 18, "One turn with models that you connect, such as a taught one: makes a picture from words, "
                    "or edits the picture that you connect. Width and height 0: those of the picture.",
                    ("ACE", "own model", "LoRA", "text to image", "edit image"))
     given = {name: box.take(name, name.upper()) for name in ("model", "clip", "vae", "image")}
