@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="python -m demo.trainer.fast", description=__doc__,
                                 formatter_class=argparse.RawTextHelpFormatter)
     own = Consistency()
-    p.add_argument("--steps", type=int, default=2000)
+    p.add_argument("--steps", type=int, default=1000)
     p.add_argument("--batch", type=int, default=32)
     p.add_argument("--fresh", type=int, default=4, help="new samples per step; the rest is drawn from the bank")
     p.add_argument("--fill", type=int, default=1600, help="new samples before the first step")

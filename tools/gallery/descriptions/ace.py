@@ -89,7 +89,7 @@ def edit(name: str, instruction: str, about: str, *tips: str, masked: bool = Fal
 def fast(title: str) -> Workflow:
     flow = start(title, "The same kind of edit in 4 passes through the model instead of 40. Press **Run**.",
                  ["It takes three things: a LoRA made for few steps (in the box, core's *LoraLoaderModelOnly*), the sampler "
-                  "*lcm*, and guidance 1.", "2 steps are twice as fast again, and a little less sure."], (),
+                  "*lcm*, and guidance 1.", "2 steps are twice as fast again."], (),
                  "**The demo model** and its LoRA come with this pack. For ACE-0.6B nobody has published such a LoRA. To make "
                  "one, use this pack's trainer with *objective: consistency*; *docs/training.md* says how. Then choose your "
                  "files on the box.")
