@@ -28,6 +28,7 @@ from .encode import Encoded
 from .files import digest
 from .formats import fail
 from .network import Batch
+from .requests import pictures_of
 from .settings import Plus
 
 VERSION = 1  # of how canvases are made: another number makes everything anew
@@ -198,6 +199,7 @@ class Requests:
 
     def __init__(self, found: list[tuple[Record, Path]], encoder: Encoder, decode: Callable[[Tensor], Tensor]):
         self.turns, self.made, self.decode = [record[record.at] for record, _ in found], [], decode
+        self.pictures = [pictures_of(record, folder) for record, folder in found]
         for (record, folder), turn in zip(found, self.turns, strict=True):
             canvas = canvas_of(record, folder, encoder.options, encoder.budget)
             words = clean(turn.instruction)

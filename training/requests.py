@@ -65,12 +65,18 @@ def whole(entry: Any) -> Any:
     return {"version": record_json.VERSION, "at": "t1", "turns": [{"id": "t1", **turn, "settings": settings}]}
 
 
+def pictures_of(record: Record, folder: Path) -> list[Path]:
+    """Of the turn to answer."""
+    return [folder / record.file(each).file for each in record[record.at].images]
+
+
 class Requests:
     """Requests, encoded once. clip, vae: ComfyUI's · defaults: of the model, where a request says nothing."""
 
     def __init__(self, found: list[tuple[Record, Path]], clip, vae, defaults: Defaults):
         from ace_model.comfyui.conditioning import tokenize  # needs ComfyUI
         self.vae, self.defaults, self.turns, self.tokens = vae, defaults, [], []
+        self.pictures = [pictures_of(record, folder) for record, folder in found]
         for record, folder in found:
             turn = record[record.at]
             settings = turn.settings

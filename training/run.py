@@ -252,7 +252,9 @@ class Report:
                  **identity(settings)}
         for path in (self.file.with_stem(f"{self.file.stem}-{step:06d}"), self.file):
             lora.save_file(path, self.loop.average, settings.lora.alpha, about, settings.lora.save_as)
-        page.make(settings.output, settings, self.loop.curve, step, self.loop.seconds, self.asked.captions, self.notes)
+        ended = [f"The LoRA of step {step} is {self.file.name}."]
+        page.make(settings.output, settings, self.loop.curve, step, self.loop.seconds, self.asked.captions,
+                  self.notes + ended if step < settings.train.steps else ended, self.asked.pictures)
 
 
 def identity(settings: Settings) -> dict[str, object]:

@@ -1,13 +1,10 @@
 """The network as training calls it, LoRA, chance, memory, the page: held to the pack's own network and loss."""
 
-import html
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 pytest.importorskip("peft", reason="python dev.py test brings it")
 
@@ -16,7 +13,7 @@ from ace_model.config import ACEConfig  # noqa: E402
 from ace_model.diffusion import training_loss  # noqa: E402
 from ace_model.dit import DiT  # noqa: E402
 from tests.parity.test_golden import CASES, Case  # noqa: E402
-from training import feed, lora, memory, network, objectives, page, settings  # noqa: E402
+from training import feed, lora, memory, network, objectives, settings  # noqa: E402
 from training.encode import Encoded  # noqa: E402
 
 GOLDEN = Path(__file__).parents[1] / "parity" / "golden"
@@ -237,18 +234,3 @@ def test_memory_is_predicted_from_tensors_without_contents(base, checkpointing):
     size = sum(tensor.nbytes for tensor in live.values())
     assert found.weights == held and found.lora == size == found.average and found.optimizer == 2 * size
     assert abs(found.step / real.peak - 1) < 0.05
-
-
-def test_the_page_is_one_file_that_runs_nothing(tmp_path):
-    strange = '<script>alert(1)</script> "&'
-    asked = replace(bare(), output=tmp_path / strange.replace("/", "_"))
-    page.sample_file(tmp_path, 0, 0).parent.mkdir()
-    for step in range(0, 200, 10):
-        Image.new("RGB", (700, 300), (step, 0, 0)).save(page.sample_file(tmp_path, step, 0))
-    path = page.make(tmp_path, asked, [[10, 1.5], [20, float("nan")], [30, 0.5]], 30, 61, [strange], [strange])
-    text = path.read_text(encoding="utf-8")
-    assert "<script" not in text and html.escape(strange) in text and not re.search(r"(src|href)='?(https?:)?//", text)
-    assert re.findall(r"<b>step (\d+)</b>", text)[::11] == ["190", "0"] and text.count("<img") == page.MOST
-    low, high = re.findall(r'<polyline points="([\d.]+),([\d.]+) ([\d.]+),([\d.]+)"', text)[0][1::2]
-    assert float(low) < float(high), "a lower loss is lower on the page"
-    assert "nan" not in page.chart([[1, float("nan")]]) and "two points" in page.chart([])
