@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import threading
 import warnings
@@ -25,7 +26,9 @@ from .ledger import Ledger, State
 from .worker import Worker
 
 VERSION = 1
-CPUS = 0.5  # that a worker reserves: a whole one would leave none to read, filter and write on a small machine
+CPUS = 0.25  # that a worker reserves: with whole ones, nothing would be left on a small machine for what Ray needs beside
+BESIDE = 2 + 2 * sinks.CPUS  # CPUs: to filter what is done (one), to cut blocks (one), to read and to write. With fewer, Ray
+# waits for ever
 FILTER_MEMORY = 2**27  # bytes that Ray's filter reserves at least; its own default, a gigabyte, small machines don't have
 MOST_ROWS, BLOCKS_PER_WORKER = 64, 8  # of a block: what is made again after a crash
 EVERY = 5.0  # seconds between lines of progress
@@ -110,7 +113,8 @@ class Run:
             return self.finish(found, State(), 0)
         if done:
             self.say(f"{done:,} are done already")
-        cluster.start(self.plan.address, extras, max(2, os.cpu_count() or 2))
+        cpus = math.ceil(max(1, self.plan.workers) * CPUS + BESIDE)
+        cluster.start(self.plan.address, extras, max(cpus, os.cpu_count() or 1))
         try:
             return self.work(found, done)
         except (KeyboardInterrupt, BatchError):
@@ -128,7 +132,10 @@ class Run:
 
     def work(self, found: requests.Found, done: int) -> State:
         gpus = int(ray.cluster_resources().get("GPU", 0))
-        workers = self.plan.workers or max(1, gpus)
+        workers, cpus = self.plan.workers or max(1, gpus), ray.cluster_resources().get("CPU", 0)
+        if cpus < workers * CPUS + BESIDE:
+            raise BatchError(f"Ray has {cpus:g} CPUs, but {workers} workers need {workers * CPUS + BESIDE:g} with what goes on "
+                             "beside them, or they wait for ever: give fewer --workers, or Ray more CPUs (--num-cpus).")
         cluster.look(self.job, self.folder, "GPU" if gpus else "CPU", self.plan.address is None)
         known = json.loads(self.about.read_text(encoding="utf-8"))
         ledger = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Ledger).remote(known["maker"])

@@ -1,7 +1,7 @@
 """What one request costs everywhere but in the network, for docs/scale.md: `python -m tests.bench.scale`.
 
-The first pass, the keys that Ray's checkpoint holds in memory, the files that it opens, the ledger's calls. Each with fewer rows
-than a real run has; the page multiplies.
+The first pass, the keys that Ray's checkpoint holds in memory, the files that it opens, the ledger's calls. Each with fewer
+rows than a real run has; the page multiplies.
 """
 
 import argparse
