@@ -83,7 +83,7 @@ def through_ray(count: int) -> None:
     began = time.perf_counter()
     for i in range(count):
         ray.get(ledger.begin.remote(f"{i:032x}"))
-        ledger.end.remote(f"{i:032x}", "block", i, {})
+        ledger.end.remote(f"{i:032x}", "block", i, 0)
     told("a request in the ledger, begun and ended", time.perf_counter() - began, count)
     began = time.perf_counter()
     ray.get([ledger.begin.remote(f"{i:032x}") for i in range(4 * count)])

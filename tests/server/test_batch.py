@@ -92,7 +92,7 @@ def test_a_run_that_is_over_begins_nothing(killed, listed):
     assert "all of them are done" in ran(listed, killed[0], "--demo", program=DRAWN)
 
 
-@pytest.mark.parametrize("change", ["requests", "format", "folder"])
+@pytest.mark.parametrize("change", ["requests", "format", "folder", "inside"])
 def test_a_folder_of_another_run_is_refused(change, killed, listed, tmp_path):
     out, source, more = killed[0], listed, []
     if change == "requests":
@@ -103,8 +103,10 @@ def test_a_folder_of_another_run_is_refused(change, killed, listed, tmp_path):
     if change == "folder":
         out = tmp_path
         (out / "something.txt").touch()
+    if change == "inside":
+        source, out, more = listed.parent, listed.parent / "out", ["--instruction", "make {image} night"]
     text = refused(source, out, "--demo", *more)
-    assert ("is not empty" if change == "folder" else "holds another run") in text
+    assert {"folder": "is not empty", "inside": "give a folder beside it"}.get(change, "holds another run") in text
 
 
 def test_the_same_folder_twice_at_a_time_is_refused(listed, tmp_path):
