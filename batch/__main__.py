@@ -49,7 +49,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     how = parser.add_argument_group("how to run")
     how.add_argument("--address", help="of a Ray cluster, such as auto (default: Ray on this machine)")
     how.add_argument("--workers", type=number(1, 100_000), default=0, metavar="N", help="default: one for each GPU, else one")
-    how.add_argument("--threads", type=number(1, 1024), default=0, metavar="N", help="of PyTorch in each worker, without a GPU")
+    how.add_argument("--threads", type=number(1, 1024), default=0, metavar="N",
+                     help="of PyTorch in each worker, without a GPU (default: the cores, shared out)")
     how.add_argument("--batch", type=number(1, MOST_TOGETHER), default=1, metavar="N",
                      help="requests of one size in one pass: faster, and no longer the same bytes (default: 1)")
     how.add_argument("--tries", type=number(1, MOST_TRIES), default=3, metavar="N",

@@ -2,17 +2,19 @@
 
 import hashlib
 import json
+import math
 import os
 import threading
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import monotonic
 
 import numpy as np
 import ray
 import ray.data
+import torch
 from filelock import FileLock, Timeout
 from ray.data import ActorPoolStrategy, DataContext
 from ray.data.checkpoint import CheckpointConfig
@@ -25,7 +27,9 @@ from .ledger import Ledger, State
 from .worker import Worker
 
 VERSION = 1
-CPUS = 0.5  # that a worker reserves: a whole one would leave none to read, filter and write on a small machine
+CPUS = 0.25  # that a worker reserves: with whole ones, nothing would be left on a small machine for what Ray needs beside
+BESIDE = 2 + 2 * sinks.CPUS  # CPUs: to filter what is done (one), to cut blocks (one), to read and to write. With fewer, Ray
+# waits for ever
 FILTER_MEMORY = 2**27  # bytes that Ray's filter reserves at least; its own default, a gigabyte, small machines don't have
 MOST_ROWS, BLOCKS_PER_WORKER = 64, 8  # of a block: what is made again after a crash
 EVERY = 5.0  # seconds between lines of progress
@@ -54,6 +58,8 @@ class Run:
 
     def prepare(self) -> requests.Found:
         """The first pass, unless it was made before. Raises BatchError for a folder of another run."""
+        if self.source.is_dir() and self.folder.is_relative_to(self.source.absolute()):
+            raise BatchError(f"{self.folder} lies in {self.source}, whose pictures are edited: give a folder beside it.")
         self.folder.mkdir(parents=True, exist_ok=True)
         identity = {"version": VERSION, "requests": self.fingerprint(), "format": self.plan.format, **self.job.identity()}
         if self.about.is_file():
@@ -107,10 +113,11 @@ class Run:
         done = len(sinks.keys(self.folder))
         if done >= found.count:
             self.say("all of them are done")
-            return self.finish(found, State(), 0)
+            return self.finish(found, State(), 0, 0)
         if done:
             self.say(f"{done:,} are done already")
-        cluster.start(self.plan.address, extras, max(2, os.cpu_count() or 2))
+        cpus = math.ceil((self.plan.workers or max(1, torch.cuda.device_count())) * CPUS + BESIDE)
+        cluster.start(self.plan.address, extras, max(cpus, os.cpu_count() or 1))
         try:
             return self.work(found, done)
         except (KeyboardInterrupt, BatchError):
@@ -128,7 +135,10 @@ class Run:
 
     def work(self, found: requests.Found, done: int) -> State:
         gpus = int(ray.cluster_resources().get("GPU", 0))
-        workers = self.plan.workers or max(1, gpus)
+        workers, cpus = self.plan.workers or max(1, gpus), ray.cluster_resources().get("CPU", 0)
+        if cpus < workers * CPUS + BESIDE:
+            raise BatchError(f"Ray has {cpus:g} CPUs, but {workers} workers need {workers * CPUS + BESIDE:g} with what goes on "
+                             "beside them, or they wait for ever: give fewer --workers, or Ray more CPUs (--num-cpus).")
         cluster.look(self.job, self.folder, "GPU" if gpus else "CPU", self.plan.address is None)
         known = json.loads(self.about.read_text(encoding="utf-8"))
         ledger = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Ledger).remote(known["maker"])
@@ -137,14 +147,20 @@ class Run:
         teller = threading.Thread(target=self.tell, args=(ledger, found, done, over), daemon=True)
         teller.start()
         try:
-            self.execute(ledger, workers, rows, bool(gpus))
+            self.execute(self.job_on(workers, gpus), ledger, workers, rows, bool(gpus))
         finally:
             over.set()
             teller.join()
         state = ray.get(ledger.state.remote())
-        return self.finish(found, state, monotonic() - began)
+        return self.finish(found, state, monotonic() - began, workers)
 
-    def execute(self, ledger, workers: int, rows: int, on_gpus: bool) -> None:
+    def job_on(self, workers: int, gpus: int) -> Job:
+        """Without GPUs, the workers of a machine share its cores: Ray gives each one thread of PyTorch if nobody asks."""
+        machines = sum(node["Alive"] for node in ray.nodes())
+        share = max(1, (os.cpu_count() or 1) * machines // workers)
+        return self.job if gpus or self.job.threads else replace(self.job, threads=share)
+
+    def execute(self, job: Job, ledger, workers: int, rows: int, on_gpus: bool) -> None:
         context = DataContext.get_current()
         context.enable_progress_bars = False
         checkpoint = CheckpointConfig("key", str(self.folder / "checkpoint"), delete_checkpoint_on_success=False)
@@ -157,7 +173,7 @@ class Run:
             warnings.filterwarnings("error", message=".*[Cc]heckpointing", category=UserWarning)
             plan = ray.data.read_parquet(str(self.folder / "requests"), num_cpus=sinks.CPUS, partitioning=None, concurrency=2)
             plan = plan.repartition(target_num_rows_per_block=rows)
-            plan = plan.map_batches(Worker, fn_constructor_args=(self.job, ledger), batch_size=None, batch_format="pyarrow",
+            plan = plan.map_batches(Worker, fn_constructor_args=(job, ledger), batch_size=None, batch_format="pyarrow",
                                     compute=ActorPoolStrategy(size=workers), num_cpus=CPUS, num_gpus=1 if on_gpus else None)
             sinks.write(plan, self.plan.format, self.folder, max(1, workers // 4), self.plan.rows_per_file)
 
@@ -177,7 +193,7 @@ class Run:
                 self.say(progress(state, before, found.count))
                 last = state.done
 
-    def finish(self, found: requests.Found, state: State, seconds: float) -> State:
+    def finish(self, found: requests.Found, state: State, seconds: float, workers: int) -> State:
         """Count, put aside what failed, and write the page. Raises BatchError if an answer is missing or there twice."""
         lost = sinks.settle(self.folder, self.plan.format)
         if lost:
@@ -192,7 +208,7 @@ class Run:
         spent = known.get("spent", {"pictures": 0, "seconds": 0.0, "worker_seconds": 0.0})
         if state.done:
             spent = {"pictures": spent["pictures"] + state.done, "seconds": spent["seconds"] + seconds,
-                     "worker_seconds": spent["worker_seconds"] + state.seconds * sum(state.workers.values())}
+                     "worker_seconds": spent["worker_seconds"] + state.seconds * workers}
             self.note(known | {"maker": state.maker, "spent": spent})
         path, errors = page.make(self.folder, self.job, found, reasons, spent), sum(reasons.values())
         self.say(f"{found.count - errors:,} pictures, {errors:,} errors{' (in errors.jsonl)' if errors else ''}: {path}")
@@ -228,10 +244,9 @@ OWN = {".lock", "requests", "requests.new", "doubles.parquet", "run.json"}
 def progress(state: State, before: int, count: int) -> str:
     """For a person: how many, how fast, how long."""
     done, rate = before + state.done, state.done / state.seconds if state.seconds else 0.0
-    left = (count - done) / rate if rate else 0.0
-    parts = [f"{done:,} of {count:,} ({done / count:.0%})", f"{rate:.2f} pictures/s", f"{time(left)} left",
-             f"{state.errors:,} errors" if state.errors != 1 else "1 error"]
-    return ", ".join(parts)
+    speed = [f"{rate:.2f} pictures/s", f"{time((count - done) / rate)} left"] if rate else []
+    errors = "1 error" if state.errors == 1 else f"{state.errors:,} errors"
+    return ", ".join([f"{done:,} of {count:,} ({done / count:.0%})", *speed, errors])
 
 
 def time(seconds: float) -> str:

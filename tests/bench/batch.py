@@ -68,6 +68,19 @@ def command(*args: object, program: Sequence[str] = ("-m", "batch")) -> subproce
                             stderr=subprocess.STDOUT, env=os.environ | {"RAY_worker_niceness": "0"}, start_new_session=True)
 
 
+def finished(running: subprocess.Popen, seconds: float = 600) -> tuple[int, str]:
+    """(exit code, what it printed). Raises RuntimeError, and ends it, if it takes too long."""
+    try:
+        text = running.communicate(timeout=seconds)[0]
+        return running.returncode, text
+    except subprocess.TimeoutExpired:
+        kill(running.pid)
+        raise RuntimeError(f"no end after {seconds} s:\n{running.communicate()[0]}") from None
+    finally:
+        if running.poll() is None:
+            kill(running.pid)
+
+
 def committed(out: Path) -> int:
     """How many answers are there for good."""
     from pyarrow import parquet
@@ -122,9 +135,8 @@ def disturbed(out: Path, at: Sequence[int], *args: object, program: Sequence[str
         if running.poll() is None:
             kill(running.pid)
         running.wait()
-    again = command(*args, program=program)
-    text = again.communicate()[0]
-    if again.returncode:
+    code, text = finished(command(*args, program=program))
+    if code:
         raise RuntimeError(f"resumed, it failed:\n{text}")
     return [*told, *text.splitlines()]
 
@@ -232,8 +244,8 @@ def measure(folder: Path, count: int, part: int) -> bool:
 
 
 def ended(running: subprocess.Popen) -> list[str]:
-    text = running.communicate()[0]
-    if running.returncode:
+    code, text = finished(running, 3600)
+    if code:
         raise RuntimeError(text)
     return text.splitlines()
 

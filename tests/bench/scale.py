@@ -1,7 +1,7 @@
 """What one request costs everywhere but in the network, for docs/scale.md: `python -m tests.bench.scale`.
 
-The first pass, the keys that Ray's checkpoint holds in memory, the files that it opens, the ledger's calls.
-Each with fewer rows than a real run has; the page multiplies.
+The first pass, the keys that Ray's checkpoint holds in memory, the files that it opens, the ledger's calls. Each with fewer
+rows than a real run has; the page multiplies.
 """
 
 import argparse
@@ -83,7 +83,7 @@ def through_ray(count: int) -> None:
     began = time.perf_counter()
     for i in range(count):
         ray.get(ledger.begin.remote(f"{i:032x}"))
-        ledger.end.remote(f"{i:032x}", "block", i, {})
+        ledger.end.remote(f"{i:032x}", "block", i, 0)
     told("a request in the ledger, begun and ended", time.perf_counter() - began, count)
     began = time.perf_counter()
     ray.get([ledger.begin.remote(f"{i:032x}") for i in range(4 * count)])

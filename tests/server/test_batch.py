@@ -25,9 +25,14 @@ COUNT = 40
 
 
 def ran(*args, program=("-m", "batch")) -> str:
-    running = batch.command(*args, program=program)
-    text = running.communicate(timeout=600)[0]
-    assert running.returncode == 0, text
+    code, text = batch.finished(batch.command(*args, program=program))
+    assert code == 0, text
+    return text
+
+
+def refused(*args, program=DRAWN) -> str:
+    code, text = batch.finished(batch.command(*args, program=program))
+    assert code == 1 and "Traceback" not in text, text
     return text
 
 
@@ -87,7 +92,7 @@ def test_a_run_that_is_over_begins_nothing(killed, listed):
     assert "all of them are done" in ran(listed, killed[0], "--demo", program=DRAWN)
 
 
-@pytest.mark.parametrize("change", ["requests", "format", "folder"])
+@pytest.mark.parametrize("change", ["requests", "format", "folder", "inside"])
 def test_a_folder_of_another_run_is_refused(change, killed, listed, tmp_path):
     out, source, more = killed[0], listed, []
     if change == "requests":
@@ -98,19 +103,17 @@ def test_a_folder_of_another_run_is_refused(change, killed, listed, tmp_path):
     if change == "folder":
         out = tmp_path
         (out / "something.txt").touch()
-    running = batch.command(source, out, "--demo", *more, program=DRAWN)
-    text = running.communicate(timeout=300)[0]
-    assert running.returncode == 1 and ("is not empty" if change == "folder" else "holds another run") in text
-    assert "Traceback" not in text
+    if change == "inside":
+        source, out, more = listed.parent, listed.parent / "out", ["--instruction", "make {image} night"]
+    text = refused(source, out, "--demo", *more)
+    assert {"folder": "is not empty", "inside": "give a folder beside it"}.get(change, "holds another run") in text
 
 
 def test_the_same_folder_twice_at_a_time_is_refused(listed, tmp_path):
     first = batch.command(listed, tmp_path / "out", "--demo", program=DRAWN)
     try:
         assert batch.until((tmp_path / "out" / "run.json").is_file, first)
-        second = batch.command(listed, tmp_path / "out", "--demo", program=DRAWN)
-        text = second.communicate(timeout=300)[0]
-        assert second.returncode == 1 and "another run is at work" in text
+        assert "another run is at work" in refused(listed, tmp_path / "out", "--demo")
     finally:
         first.kill()
         first.wait()
@@ -118,9 +121,8 @@ def test_the_same_folder_twice_at_a_time_is_refused(listed, tmp_path):
 
 def test_a_plan_that_ray_would_run_without_its_checkpoint_is_not_begun(listed, tmp_path, monkeypatch):
     monkeypatch.setenv("UNSUITED", "yes")
-    running = batch.command(listed, tmp_path / "out", "--demo", program=DRAWN)
-    text = running.communicate(timeout=300)[0]
-    assert running.returncode == 1 and "without a checkpoint" in text and "Traceback" not in text
+    text = refused(listed, tmp_path / "out", "--demo")
+    assert "without a checkpoint" in text
     assert not list((tmp_path / "out").glob("answers/*"))
 
 
@@ -133,15 +135,21 @@ def cluster(tmp_path_factory):
         for name, value in (("RAY_AUTH_TOKEN", "0" * 64), ("RAY_AUTH_MODE", "token"), ("RAY_USAGE_STATS_ENABLED", "0")):
             variables.setenv(name, value)
         port = free_port()
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}", "--num-cpus=2",
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}", "--num-cpus=3",
                    "--include-dashboard=false", "--object-store-memory=200000000",
                    f"--temp-dir={tmp_path_factory.mktemp('ray')}"]
         head = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         try:
+            assert batch.until(lambda: answers("127.0.0.1", port), head)
             yield f"127.0.0.1:{port}"
         finally:
             os.killpg(head.pid, signal.SIGTERM)
             head.wait(60)
+
+
+def answers(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((host, port)) == 0
 
 
 def test_on_a_cluster_every_machine_is_asked_and_the_answers_are_the_same(killed, listed, cluster, tmp_path):
@@ -152,18 +160,15 @@ def test_on_a_cluster_every_machine_is_asked_and_the_answers_are_the_same(killed
 
 
 def test_a_machine_without_the_weights_is_named(listed, cluster, tmp_path):
-    running = batch.command(listed, tmp_path / "out", "--demo", "--lora", "gone.safetensors", "--address", cluster,
-                            program=DRAWN)
-    text = running.communicate(timeout=300)[0]
-    assert running.returncode == 1 and "not every machine is ready" in text and "gone.safetensors" in text
-    assert socket.gethostname() in text and "Traceback" not in text
+    text = refused(listed, tmp_path / "out", "--demo", "--lora", "gone.safetensors", "--address", cluster)
+    assert "not every machine is ready" in text and "gone.safetensors" in text
+    assert socket.gethostname() in text
 
 
 def test_a_cluster_with_another_ray_is_refused(listed, cluster, tmp_path, monkeypatch):
     monkeypatch.setenv("OTHER_RAY", "yes")
-    running = batch.command(listed, tmp_path / "out", "--demo", "--address", cluster, program=DRAWN)
-    text = running.communicate(timeout=300)[0]
-    assert running.returncode == 1 and "runs another Ray or Python" in text and "Traceback" not in text
+    text = refused(listed, tmp_path / "out", "--demo", "--address", cluster)
+    assert "runs another Ray or Python" in text
 
 
 # ---- the demo model
