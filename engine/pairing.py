@@ -1,0 +1,48 @@
+"""A folder of pictures → pairs that could be edits: features, clusters, groups, cleaning, and a page to judge them by."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from . import clusters, features, page, pairs
+from .ace import files
+from .cleaning import Outcome, Rejected, clean
+from .features import Maker, Pile
+from .settings import Pairing
+
+WORK = "features"  # of the pictures, kept for the next time
+LEFT_OUT, COUNTS = "left_out.jsonl", "pairing.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Paired:
+    pile: Pile
+    outcome: Outcome
+    list_file: Path
+    page_file: Path
+
+
+def pair(folder: Path, out: Path, settings: Pairing, make: Maker = features.from_pixels, maker: str = "pixels",
+         tick: Callable[[int], None] = lambda count: None) -> Paired:
+    """Write `out`/pairs.jsonl, what was left out, the counts, and the page. Raises InputError.
+
+    make: of features · maker: what it is called · tick: called with how many pictures are seen.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    pile = features.pile(folder, out / WORK, make, maker, tick=tick)
+    homes = clusters.clustered(pile.features, settings)
+    groups, near = clusters.grouped(pile.features, homes, settings)
+    outcome = clean(pile, groups, settings)
+    pairs.write(out / pairs.NAME, outcome.pairs)
+    lines = [json.dumps(line(each, folder), ensure_ascii=False) for each in outcome.rejected]
+    files.replaced(out / LEFT_OUT, lambda part: part.write_text("\n".join([*lines, ""]), encoding="utf-8"))
+    counts = {"features": maker, "settings": asdict(settings), "counts": dict(outcome.counts)}
+    files.replaced(out / COUNTS, lambda part: part.write_text(json.dumps(counts, indent=1), encoding="utf-8"))
+    return Paired(pile, outcome, out / pairs.NAME, page.make(out, pile, outcome, near, settings, maker))
+
+
+def line(each: Rejected, folder: Path) -> dict:
+    """What was left out, with names relative to the folder of pictures."""
+    named = {name: path.relative_to(folder).as_posix() for name in ("source", "target", "kept") if (path := getattr(each, name))}
+    return {**named, "group": each.group, "why": each.why, "value": round(each.value, 6)}
