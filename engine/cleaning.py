@@ -44,7 +44,7 @@ class Outcome:
 def clean(pile: Pile, groups: np.ndarray, settings: Pairing) -> Outcome:
     """groups (n,): a number for every picture of the pile."""
     out = Outcome([], [], {})
-    for group, rows in sorted(members(groups), key=lambda each: (-len(each[1]), each[1][0])):
+    for _, rows in sorted(members(groups), key=lambda each: (-len(each[1]), each[1][0])):
         if len(rows) < 2:
             continue
         number = len(out.groups)
@@ -61,7 +61,7 @@ def clean(pile: Pile, groups: np.ndarray, settings: Pairing) -> Outcome:
         out.rejected += left_out
     out.counts.update(pictures=len(pile), unreadable=len(pile.unreadable), groups=len(out.groups),
                       grouped=sum(map(len, out.groups.values())), pairs=len(out.pairs))
-    out.counts.update({why: 0 for why in REASONS})
+    out.counts.update(dict.fromkeys(REASONS, 0))
     out.counts.update(each.why for each in out.rejected)
     return out
 

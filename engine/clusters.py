@@ -1,8 +1,8 @@
 """Features → groups of pictures that could be edits of one another (arXiv 2410.00086, section 3).
 
-K-means brings alike pictures near, so that only pictures of one cluster are compared. Then union-find in two turns: what is very
-similar is linked, and the groups that result are joined where their medoids are similar enough. Everything is computed in blocks:
-BLOCK floats of similarities at a time, beside 4 · each + 4 bytes per picture and 12 per link.
+K-means brings alike pictures near, so that only pictures of one cluster are compared. Then union-find in two turns: what is
+very similar is linked, and the groups that result are joined where their medoids are similar enough. Everything is computed in
+blocks: BLOCK similarities at a time, beside 4 · each + 4 bytes per picture and 12 per link.
 """
 
 from collections.abc import Callable, Iterator
@@ -80,8 +80,8 @@ def links(features: np.ndarray, homes: np.ndarray, least: float, tick: Callable[
             found.append((one[keep], other[keep], similarity[keep]))
             total += int(keep.sum())
             if total > MOST_LINKS:
-                raise ClusterError(f"more than {MOST_LINKS:,} pairs are as similar as {least:g}: raise strict and loose, or use "
-                                   "features that tell more apart.")
+                raise ClusterError(f"more than {MOST_LINKS:,} pairs are as similar as {least:g}: raise strict and loose, or "
+                                   "use features that tell more apart.")
         tick(len(members.rows))
     empty = (np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))
     return Links(*(np.concatenate(parts) for parts in zip(empty, *found, strict=True)))

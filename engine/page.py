@@ -26,7 +26,7 @@ STYLE = """
 :root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 18%, transparent); }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1120px; margin: 0 auto; padding: 1.5rem; }
 h2 { margin: 2.2rem 0 .5rem; border-bottom: 1px solid var(--line); }
-table { border-collapse: collapse; } td, th { padding: .2rem 1rem .2rem 0; border-bottom: 1px solid var(--line); text-align: left; }
+table { border-collapse: collapse; } td { padding: .2rem 1rem .2rem 0; border-bottom: 1px solid var(--line); }
 td.number { text-align: right; font-variant-numeric: tabular-nums; } code { font-size: .9em; }
 .row { display: flex; flex-wrap: wrap; gap: .6rem; margin: .5rem 0 1.1rem; } .row p { flex-basis: 100%; margin: 0; }
 .pair { display: flex; gap: 2px; padding: .3rem; border: 1px solid var(--line); border-radius: 6px; } figure { margin: 0; }
@@ -95,8 +95,8 @@ def group(shown: Thumbnails, pile: Pile, outcome: Outcome, number: int) -> str:
     figures = "".join(shown(pile.path(row), "medoid" if i == 0 else f"{float(own[i] @ own[0]):.3f}")
                       for i, row in enumerate(rows[:MEMBERS]))
     more = f" (the first {MEMBERS})" if len(rows) > MEMBERS else ""
-    return (f"<div class='row'><p>Group {number}: {len(rows)} pictures{more}, {pairs} pairs. Below a picture: its similarity to "
-            f"the medoid, {escape(pile.names[rows[0]])}.</p>{figures}</div>")
+    return (f"<div class='row'><p>Group {number}: {len(rows)} pictures{more}, {pairs} pairs. Below a picture: its similarity "
+            f"to the medoid, {escape(pile.names[rows[0]])}.</p>{figures}</div>")
 
 
 def reason(shown: Thumbnails, pile: Pile, why: str, found: Sequence[Rejected], count: int) -> str:
@@ -127,8 +127,8 @@ def similarities(near: Links, settings: Pairing, width: int = 1060, height: int 
                     if (tall := (height - 60) * np.log1p(count) / top) > 0)
     at = (settings.strict - low) / (high - low) * width
     return (f'<svg viewBox="0 0 {width} {height}">{rects}<line x1="{at:.1f}" x2="{at:.1f}" y1="20" y2="{height - 30}"/>'
-            f'<text x="{min(at + 4, width - 90):.1f}" y="16">strict {settings.strict:g}</text><text x="0" y="{height - 10}">loose '
-            f'{low:g}</text><text x="{width - 12}" y="{height - 10}">1</text></svg><p>{len(near):,} pairs of one cluster, by '
+            f'<text x="{min(at + 4, width - 90):.1f}" y="16">strict {settings.strict:g}</text><text x="0" y="{height - 10}">'
+            f'loose {low:g}</text><text x="{width - 12}" y="{height - 10}">1</text></svg><p>{len(near):,} pairs of one cluster, by '
             f"similarity; heights are logarithms.</p>")
 
 

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from . import clusters, features, page, pairs
 from .ace import files
 from .cleaning import Outcome, Rejected, clean
@@ -24,14 +26,18 @@ class Paired:
 
 
 def pair(folder: Path, out: Path, settings: Pairing, make: Maker = features.from_pixels, maker: str = "pixels",
-         tick: Callable[[int], None] = lambda count: None) -> Paired:
+         homes: np.ndarray | None = None, tick: Callable[[int], None] = lambda count: None) -> Paired:
     """Write `out`/pairs.jsonl, what was left out, the counts, and the page. Raises InputError.
 
-    make: of features · maker: what it is called · tick: called with how many pictures are seen.
+    make: of features · maker: what it is called · homes (all pictures, each): their clusters, if you have them · tick: called
+    with how many pictures are seen.
     """
     out.mkdir(parents=True, exist_ok=True)
     pile = features.pile(folder, out / WORK, make, maker, tick=tick)
-    homes = clusters.clustered(pile.features, settings)
+    if homes is None:
+        homes = clusters.clustered(pile.features, settings)
+    elif pile.unreadable:
+        homes = homes[[name not in pile.unreadable for name in features.pictures_in(folder)]]
     groups, near = clusters.grouped(pile.features, homes, settings)
     outcome = clean(pile, groups, settings)
     pairs.write(out / pairs.NAME, outcome.pairs)
@@ -44,5 +50,6 @@ def pair(folder: Path, out: Path, settings: Pairing, make: Maker = features.from
 
 def line(each: Rejected, folder: Path) -> dict:
     """What was left out, with names relative to the folder of pictures."""
-    named = {name: path.relative_to(folder).as_posix() for name in ("source", "target", "kept") if (path := getattr(each, name))}
+    paths = {"source": each.source, "target": each.target, "kept": each.kept}
+    named = {name: path.relative_to(folder).as_posix() for name, path in paths.items() if path}
     return {**named, "group": each.group, "why": each.why, "value": round(each.value, 6)}

@@ -46,8 +46,8 @@ class Pairing:
             if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not low <= value <= high:
                 raise SettingError(f"{each.name} is {value}, but must be a {'whole ' * whole}number from {low:g} to {high:g}.")
         if self.loose > self.strict:
-            raise SettingError(f"loose is {self.loose:g}, but must not be above strict ({self.strict:g}): the first turn is the "
-                               "stricter one.")
+            raise SettingError(f"loose is {self.loose:g}, but must not be above strict ({self.strict:g}): the first turn is "
+                               "the stricter one.")
 
     def but(self, changes: Iterable[str]) -> "Pairing":
         """With `changes`, each as name=value. Raises SettingError."""

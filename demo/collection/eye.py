@@ -16,8 +16,23 @@ from torch import Tensor, nn
 from tools.files import replace_file
 
 from ..world.scenes import Picture, Scene, random_scene, render
-from ..world.scenes.world import COLORS, INKS, LETTERS, LIGHTS, PLACES, SHAPES, SIGN_PLACES, SIZES, SPOTS, TEXTURES
-from ..world.scenes.world import ARMS, EXPRESSIONS, GAZES, HAIR, LEGS
+from ..world.scenes.world import (
+    ARMS,
+    COLORS,
+    EXPRESSIONS,
+    GAZES,
+    HAIR,
+    INKS,
+    LEGS,
+    LETTERS,
+    LIGHTS,
+    PLACES,
+    SHAPES,
+    SIGN_PLACES,
+    SIZES,
+    SPOTS,
+    TEXTURES,
+)
 
 WEIGHTS = Path(__file__).parents[1] / "weights" / "eye.safetensors"
 OBJECT = {"shape": SHAPES, "color": tuple(COLORS), "texture": TEXTURES, "size": tuple(SIZES)}

@@ -15,8 +15,12 @@ import numpy as np
 
 from ..world.scenes import Scene, random_scene
 from ..world.scenes.world import (
+    ARMS,
     COLORS,
+    EXPRESSIONS,
+    GAZES,
     INKS,
+    LEGS,
     LETTERS,
     PLACES,
     SHAPES,
@@ -174,7 +178,7 @@ def code(scene: Scene) -> list[int]:
 
 def hash_of(value) -> int:
     """A small number that differs where values of one field differ."""
-    names = (*COLORS, "smiling", "sad", "surprised", "left", "ahead", "right", *TEXTURES, "up", "out", "down", "together", "apart")
+    names = (*COLORS, *TEXTURES, *EXPRESSIONS, *GAZES, *ARMS, *LEGS)
     return names.index(value) if isinstance(value, str) else int(value)
 
 
