@@ -97,8 +97,8 @@ def seen(folder: Path, work: Path, make: Maker, maker: str, names: Sequence[str]
                     made = unit(make([opened[name] for name in good], good), good)
                     width = width or made.shape[-1]
                     if made.shape != (len(good), width):
-                        raise FeatureError(f"{maker} gave features of shape {made.shape} for {len(good)} pictures, but {width} numbers "
-                                           "for each of others: use one that gives as many for every picture.")
+                        raise FeatureError(f"{maker} gave features of shape {made.shape} for {len(good)} pictures, and {width} "
+                                           "numbers for each of others: use one that gives as many for every picture.")
                     features.write(made.astype(np.float16).tobytes())
                     looks.write(np.stack([look(opened[name]) for name in good]).tobytes())
                     rows += good

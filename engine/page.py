@@ -127,9 +127,9 @@ def similarities(near: Links, settings: Pairing, width: int = 1060, height: int 
                     if (tall := (height - 60) * np.log1p(count) / top) > 0)
     at = (settings.strict - low) / (high - low) * width
     return (f'<svg viewBox="0 0 {width} {height}">{rects}<line x1="{at:.1f}" x2="{at:.1f}" y1="20" y2="{height - 30}"/>'
-            f'<text x="{min(at + 4, width - 90):.1f}" y="16">strict {settings.strict:g}</text><text x="0" y="{height - 10}">'
-            f'loose {low:g}</text><text x="{width - 12}" y="{height - 10}">1</text></svg><p>{len(near):,} pairs of one cluster, by '
-            f"similarity; heights are logarithms.</p>")
+            f'<text x="{min(at + 4, width - 90):.1f}" y="16">strict {settings.strict:g}</text>'
+            f'<text x="0" y="{height - 10}">loose {low:g}</text><text x="{width - 12}" y="{height - 10}">1</text></svg>'
+            f"<p>{len(near):,} pairs of one cluster, by similarity; heights are logarithms.</p>")
 
 
 def table(settings: Pairing) -> str:

@@ -30,7 +30,7 @@ class Pairing:
     strict: float = number(0.95, -1, 1, "similarity that links two pictures in the first turn")
     loose: float = number(0.9, -1, 1, "similarity of medoids that joins two groups in the second turn")
     least: float = number(0.8, -1, 1, "least similarity of a pair")
-    duplicate: float = number(0.02, 0, 1, "pictures that differ less in every cell are one picture")
+    duplicate: float = number(0.03, 0, 1, "pictures that differ less in every cell are one picture")
     changed: float = number(0.45, 0, 1, "largest mean difference of a pair")
     smallest: int = number(256, 16, 65536, "pixels of a picture's shorter side, at least")
     longest: float = number(4, 1, 100, "a picture's longer side by its shorter one, at most")

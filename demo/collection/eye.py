@@ -42,7 +42,7 @@ WHOLE = {"place": tuple(PLACES), "light": tuple(LIGHTS),
          "figure.arms": ARMS, "figure.legs": LEGS, "sign.ink": INKS, "sign.place": tuple(SIGN_PLACES),
          "sign.first": tuple(LETTERS), "sign.last": tuple(LETTERS)}
 NOTHING = 0  # the first answer of every head: there is no such thing
-UNKNOWN = -100  # F.cross_entropy leaves it out
+EMPTY, FIELD = 0.8, 0.4  # of the features: how alike an object is to an empty spot, and what a field of the whole counts
 
 
 class Eye(nn.Module):
@@ -66,10 +66,17 @@ class Eye(nn.Module):
                 **{name: self.whole[name.replace(".", "_")](far) for name in WHOLE}}
 
     def features(self, pixels: Tensor) -> Tensor:
-        """(n, 3, 128, 128) → (n, d), of length 1: the square roots of all probabilities, so that a cosine counts what two
-        pictures have in common."""
-        parts = [F.softmax(answer, -1).sqrt().flatten(1) for answer in self(pixels).values()]
-        return F.normalize(torch.cat(parts, 1), dim=1)
+        """(n, 3, 128, 128) → (n, d), of length 1, so that a cosine counts what two pictures have in common.
+
+        Square roots of probabilities: those of the whole picture, and for each spot a vector that turns away from that of an
+        empty spot as far as for one to two other attributes.
+        """
+        answers = {name: F.softmax(answer, -1) for name, answer in self(pixels).items()}
+        empty = answers["shape"][..., :1]  # (n, spots, 1)
+        looks = torch.cat([answers[name][..., 1:].sqrt() for name in OBJECT], -1) / len(OBJECT)**0.5
+        spots = torch.cat([empty + EMPTY * (1 - empty), (1 - EMPTY**2)**0.5 * (1 - empty) * looks], -1)
+        parts = [F.normalize(spots, dim=-1), *(FIELD * answers[name].sqrt()[:, None] for name in WHOLE)]
+        return F.normalize(torch.cat([part.flatten(1) for part in parts], 1), dim=1)
 
 
 def truth(scene: Scene) -> dict[str, list[int] | int]:
