@@ -6,8 +6,10 @@ How coarse the authors' were is not published. Each function draws a strength th
 from collections.abc import Callable
 from random import Random
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import label
 from torch import Tensor
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's "L"
@@ -37,9 +39,14 @@ def noise(x: Tensor, rng: Random) -> Tensor:
 
 
 def edges(x: Tensor, rng: Random) -> Tensor:
-    """White on black, as core's Canny node at its own thresholds."""
+    """White on black, as core's Canny node at its own thresholds: kornia's, but weak edges are followed by their connected
+    regions, which is as exact as its repeated convolutions and much faster."""
     from kornia.filters import canny  # half a second to import
-    return pixels(canny(planes(x), 0.4, 0.8)[1].expand(-1, 3, -1, -1)).contiguous()
+    found = canny(planes(x), 0.4, 0.8, hysteresis=False)[1][0, 0]  # 0.5 weak, 1 strong
+    regions, _ = label((found > 0).numpy(), np.ones((3, 3)))
+    strong = np.unique(regions[(found > 0.75).numpy()])
+    kept = torch.from_numpy(np.isin(regions, strong[strong > 0]))
+    return kept.float()[..., None].expand(-1, -1, 3).contiguous()
 
 
 def contour(x: Tensor, rng: Random) -> Tensor:
