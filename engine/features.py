@@ -62,14 +62,13 @@ def pictures_in(folder: Path) -> list[str]:
     return sorted(names, key=formats.natural)
 
 
-def pile(folder: Path, work: Path, make: Maker, maker: str, names: Sequence[str] | None = None,
+def pile(folder: Path, work: Path, make: Maker, maker: str, names: Sequence[str],
          tick: Callable[[int], None] = lambda count: None) -> Pile:
     """Look at every picture once. What was looked at before, in `work`, is not opened again.
 
-    make: of features · maker: what it is, so that those of another are not taken for its own · names: default, all of the
-    folder · tick: called with how many pictures are done. Raises FeatureError if fewer than two can be opened.
+    make: of features · maker: what it is, so that those of another are not taken for its own · names: of its
+    pictures · tick: called with how many pictures are done. Raises FeatureError if fewer than two can be opened.
     """
-    names = pictures_in(folder) if names is None else list(names)
     work.mkdir(parents=True, exist_ok=True)
     state = {"maker": maker, "pictures": [[name, *stamp(folder / name)] for name in names]}
     if (kept := reopened(folder, work, state)) is not None:

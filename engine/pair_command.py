@@ -13,7 +13,7 @@ from tqdm import tqdm
 from . import features
 from .cleaning import REASONS
 from .pairing import pair
-from .settings import Pairing
+from .settings import LEARNED, Pairing
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0: there are pairs. 1: there are none. Raises InputError and OSError."""
-    settings = Pairing().but(args.changes)
+    settings = Pairing().but([*(LEARNED if args.vision or args.features else ()), *args.changes])
     names = features.pictures_in(args.folder)
     make, maker = features.from_pixels, "pixels"
     if args.vision:

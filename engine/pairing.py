@@ -1,7 +1,7 @@
 """A folder of pictures → pairs that could be edits: features, clusters, groups, cleaning, and a page to judge them by."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,18 +26,19 @@ class Paired:
 
 
 def pair(folder: Path, out: Path, settings: Pairing, make: Maker = features.from_pixels, maker: str = "pixels",
-         homes: np.ndarray | None = None, tick: Callable[[int], None] = lambda count: None) -> Paired:
+         homes: np.ndarray | None = None, names: Sequence[str] | None = None, tick: Callable[[int], None] = lambda count: None) -> Paired:
     """Write `out`/pairs.jsonl, what was left out, the counts, and the page. Raises InputError.
 
-    make: of features · maker: what it is called · homes (all pictures, each): their clusters, if you have them · tick: called
-    with how many pictures are seen.
+    make: of features · maker: what it is called · names: of the pictures, default all in the folder · homes (names, each): their
+    clusters, if you have them · tick: called with how many pictures are seen.
     """
     out.mkdir(parents=True, exist_ok=True)
-    pile = features.pile(folder, out / WORK, make, maker, tick=tick)
+    names = features.pictures_in(folder) if names is None else list(names)
+    pile = features.pile(folder, out / WORK, make, maker, names, tick)
     if homes is None:
         homes = clusters.clustered(pile.features, settings)
     elif pile.unreadable:
-        homes = homes[[name not in pile.unreadable for name in features.pictures_in(folder)]]
+        homes = homes[[name not in pile.unreadable for name in names]]
     groups, near = clusters.grouped(pile.features, homes, settings)
     outcome = clean(pile, groups, settings)
     pairs.write(out / pairs.NAME, outcome.pairs)

@@ -17,19 +17,22 @@ def number(default: float, low: float, high: float, what: str) -> Any:
     return field(default=default, metadata={"low": low, "high": high, "what": what})
 
 
+LEARNED = ("strict=0.95", "loose=0.9", "least=0.85")  # to begin with for features of a vision model, which are all rather alike
+
+
 @dataclass(frozen=True)
 class Pairing:
     """The paper (arXiv 2410.00086, section 3) names SigLIP features, K-means with tens of thousands of clusters, and union-find
-    in two turns. It gives no thresholds: these are ours, and the page shows what they do.
+    in two turns. It gives no thresholds: these are ours, for features from pixels alone, and the page shows what they do.
 
     Similarities are cosines, differences are of pixels in [0, 1] averaged over the cells of a 16 × 16 grid.
     """
 
     clusters: int = number(0, 0, 4096, "clusters of the K-means, 0 for one per 500 pictures")
     each: int = number(2, 1, 16, "clusters that a picture is looked for in")
-    strict: float = number(0.95, -1, 1, "similarity that links two pictures in the first turn")
-    loose: float = number(0.9, -1, 1, "similarity of medoids that joins two groups in the second turn")
-    least: float = number(0.8, -1, 1, "least similarity of a pair")
+    strict: float = number(0.8, -1, 1, "similarity that links two pictures in the first turn")
+    loose: float = number(0.75, -1, 1, "similarity of medoids that joins two groups in the second turn")
+    least: float = number(0.7, -1, 1, "least similarity of a pair")
     duplicate: float = number(0.03, 0, 1, "pictures that differ less in every cell are one picture")
     changed: float = number(0.45, 0, 1, "largest mean difference of a pair")
     smallest: int = number(256, 16, 65536, "pixels of a picture's shorter side, at least")

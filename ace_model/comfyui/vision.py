@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from .signature import signature
 
 FOLDER = "clip_vision"
 
@@ -38,6 +39,11 @@ class Vision:
 
     def __init__(self, model):
         self.model = model
+
+    @property
+    def name(self) -> str:
+        """Of the kind of model and the weights: equal for equal ones."""
+        return f"{self.model.model_type} {signature(self.model.patcher)[:16]}"
 
     @torch.inference_mode()
     def __call__(self, pictures: Sequence[Tensor]) -> Tensor:

@@ -13,6 +13,7 @@ from ace_model.comfyui.graph import node
 from tools.files import replace_file
 from tools.gallery.api import api_graph
 from tools.gallery.build import workflows
+from tools.gallery.descriptions.data import WORKFLOWS as DATA
 from tools.gallery.models import DEMO_DIT, DEMO_T5, DEMO_VAE, DIT, T5, VAE
 
 from ..requests import InputFiles, Sampling
@@ -27,6 +28,7 @@ FILES = {DIT.name: DEMO_DIT, T5.name: DEMO_T5, VAE.name: DEMO_VAE}
 # Titles that begin so need FLUX, SAM 3 or an upscale model, which no demo file stands in for.
 UNLOADED = ("ACE Refine", "ACE++", "ACE Mask from words", "ACE Edit at full size")
 DRAWING = "ACE What the model sees"  # makes no answer that could be judged
+TEACHING = tuple(DATA)  # nor do these
 REST = Thing("circle", "blue", "striped", "small", "top right")
 TOY = Scene("meadow", "day", (Thing("star", "red", "plain", "big", "bottom left"), REST))  # starters/pictures/toy scene.png
 TOY_FIGURE = Scene("beach", "day", figure=Figure(1, "green", "dotted", "out", "apart"))  # starters/pictures/toy figure.png
@@ -51,7 +53,7 @@ class Toy:
 
 def titles() -> list[str]:
     """Workflows whose answers the demo model can give."""
-    return [title for title in workflows() if not title.startswith(UNLOADED) and title != DRAWING]
+    return [title for title in workflows() if not title.startswith(UNLOADED) and title not in (DRAWING, *TEACHING)]
 
 
 def toy(title: str) -> Toy:

@@ -120,7 +120,8 @@ def pile_of(folder: Path, rows=None) -> features.Pile:
     names = features.pictures_in(folder)
     rows = unit(np.ones((len(names), 2)) if rows is None else rows)
     at = dict(zip(names, rows, strict=True))
-    return features.pile(folder, folder.parent / "work", lambda _, chosen: torch.tensor(np.array([at[n] for n in chosen])), "t")
+    return features.pile(folder, folder.parent / "work", lambda _, chosen: torch.tensor(np.array([at[n] for n in chosen])), "t",
+                         names)
 
 
 def why(outcome) -> dict:
@@ -207,14 +208,15 @@ def test_what_was_seen_is_not_seen_again(tmp_path):
         return torch.ones(len(names), 3)
     for expected in (4, 0):
         seen.clear()
-        pile = features.pile(tmp_path / "in", tmp_path / "work", make, "one")
+        pile = features.pile(tmp_path / "in", tmp_path / "work", make, "one", features.pictures_in(tmp_path / "in"))
         assert len(seen) == expected and len(pile) == 4 and list(pile.unreadable) == ["broken.png"]
     draw(tmp_path / "in" / "4.png")
-    assert len(features.pile(tmp_path / "in", tmp_path / "work", make, "one")) == 5 and len(seen) == 5
-    features.pile(tmp_path / "in", tmp_path / "work", make, "another")
+    names = features.pictures_in(tmp_path / "in")
+    assert len(features.pile(tmp_path / "in", tmp_path / "work", make, "one", names)) == 5 and len(seen) == 5
+    features.pile(tmp_path / "in", tmp_path / "work", make, "another", names)
     assert len(seen) == 10, "another maker"
     (tmp_path / "work" / "features.bin").write_bytes(b"\0\0")
-    features.pile(tmp_path / "in", tmp_path / "work", make, "another")
+    features.pile(tmp_path / "in", tmp_path / "work", make, "another", names)
     assert len(seen) == 15, "a file that was cut off"
 
 
@@ -227,7 +229,7 @@ def test_features_can_be_handed_in(tmp_path):
     save_file({"features": torch.tensor(rows)}, tmp_path / "all.safetensors")
     save_file({name: torch.tensor(row.copy()) for name, row in zip(names, rows, strict=True)}, tmp_path / "each.safetensors")
     for file in ("f.npy", "all.safetensors", "each.safetensors"):
-        pile = features.pile(tmp_path / "in", tmp_path / file[:3], *features.handed_in(tmp_path / file, names))
+        pile = features.pile(tmp_path / "in", tmp_path / file[:3], *features.handed_in(tmp_path / file, names), names)
         assert pile.names == names and np.allclose(pile.features, rows, atol=1e-3)
 
 
@@ -239,9 +241,9 @@ def test_bad_features_are_named(tmp_path, content, words):
     for i in range(3):
         draw(tmp_path / "in" / f"{i}.png")
     np.save(tmp_path / "f.npy", content, allow_pickle=True)
+    names = features.pictures_in(tmp_path / "in")
     with pytest.raises(InputError, match=words):
-        features.pile(tmp_path / "in", tmp_path / "work",
-                      *features.handed_in(tmp_path / "f.npy", features.pictures_in(tmp_path / "in")))
+        features.pile(tmp_path / "in", tmp_path / "work", *features.handed_in(tmp_path / "f.npy", names), names)
 
 
 def test_settings_are_checked():
