@@ -344,6 +344,12 @@ def train(comfyui: Path, args: list[str]) -> int:
     return program("training", [], comfyui, whole, extras="train")
 
 
+def engine(comfyui: Path, args: list[str]) -> int:
+    """The data engine runs where the user is, whose paths it is given."""
+    python, env = prepare(comfyui)
+    return run([python, str(ROOT / "engine"), *args], Path.cwd(), env, deaf=True)
+
+
 def program(name: str, first: list[str], comfyui: Path, args: list[str], bench: bool = False, extras: str = "") -> int:
     """Run one of the repository's own programs in the environment, with `first` before the user's arguments."""
     python, env = prepare(comfyui, bench=bench)
@@ -360,6 +366,7 @@ def main(argv: list[str]) -> int:
         "serve": (partial(program, "demo.serve", [str(DEV / "serve")]), "start ComfyUI with the pack [--port, --demo]"),
         "check": (partial(program, "ace_model.check", []), "are downloaded files right? [--models FOLDER, --demo]"),
         "train": (train, "teach ACE, as a settings file says [SETTINGS.yaml, --check]"),
+        "engine": (engine, "examples to learn from, out of a pile of pictures [pair | label | synthesize]"),
         "bench": (partial(program, "tests.bench.speed", [str(DEV / "bench")], bench=True),
                   "measure speed and memory [--quick, --memory, --device cpu|cuda]"),
         "soak": (partial(program, "tests.fuzz.soak", []), "send random requests to a real server [--minutes 60]"),

@@ -1,6 +1,7 @@
 """The data engine: from a pile of pictures to a data set that `python -m training` learns from. docs/engine.md tells how.
 
   python -m engine pair FOLDER OUT          which pictures could be edits of one another
+  python -m engine label PAIRS OUT          instructions for pairs, by a language model that sees
   python -m engine synthesize FOLDER OUT    examples with exact answers, made of single pictures
 """
 
@@ -14,9 +15,9 @@ PACK = HERE.parent
 sys.path[:] = [str(PACK), *(path for path in sys.path if Path(path or ".").absolute() not in (HERE, PACK))]
 
 from ace_model.errors import InputError  # noqa: E402
-from engine import pair_command, synthesize_command  # noqa: E402
+from engine import label_command, pair_command, synthesize_command  # noqa: E402
 
-COMMANDS = {"pair": pair_command, "synthesize": synthesize_command}
+COMMANDS = {"pair": pair_command, "label": label_command, "synthesize": synthesize_command}
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -26,8 +27,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     for name, module in COMMANDS.items():
         command = commands.add_parser(name, help=module.__doc__.splitlines()[0].partition(": ")[2], description=module.__doc__,
                                       formatter_class=argparse.RawDescriptionHelpFormatter)
-        command.add_argument("--comfyui", metavar="PATH", help="the folder that holds main.py (default: COMFYUI_PATH, or where "
-                                                               "the pack is installed)")
         module.add_arguments(command)
     return parser.parse_args(argv)
 

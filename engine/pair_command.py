@@ -15,6 +15,8 @@ from .cleaning import REASONS
 from .pairing import pair
 from .settings import LEARNED, Pairing
 
+COMFYUI = "the folder that holds main.py, for core's models (default: COMFYUI_PATH, or where the pack is installed)"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="pictures, in it and in its subfolders")
@@ -27,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                                                                       "(pictures,) or (pictures, several)")
     parser.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], dest="changes",
                         help="another threshold; may be given several times")
+    parser.add_argument("--comfyui", metavar="PATH", help=COMFYUI)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -26,11 +26,12 @@ class Paired:
 
 
 def pair(folder: Path, out: Path, settings: Pairing, make: Maker = features.from_pixels, maker: str = "pixels",
-         homes: np.ndarray | None = None, names: Sequence[str] | None = None, tick: Callable[[int], None] = lambda count: None) -> Paired:
+         homes: np.ndarray | None = None, names: Sequence[str] | None = None,
+         tick: Callable[[int], None] = lambda count: None) -> Paired:
     """Write `out`/pairs.jsonl, what was left out, the counts, and the page. Raises InputError.
 
-    make: of features · maker: what it is called · names: of the pictures, default all in the folder · homes (names, each): their
-    clusters, if you have them · tick: called with how many pictures are seen.
+    make: of features · maker: what it is called · names: of the pictures, default all in the folder · homes (names, each):
+    their clusters, if you have them · tick: called with how many pictures are seen.
     """
     out.mkdir(parents=True, exist_ok=True)
     names = features.pictures_in(folder) if names is None else list(names)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from .pair_command import COMFYUI
 from .synthesis.collection import Plan, SynthesisError, sources, synthesize
 from .synthesis.tasks import ANNOTATORS, TASKS
 
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", metavar="FILE", help=f"weights in {KEPT_FOR[name]}")
     parser.add_argument("--things", metavar="A,B", default="person,animal,vehicle,building,plant,furniture,food,sky,road,water",
                         help="what segmentation looks for (default: %(default)s)")
+    parser.add_argument("--comfyui", metavar="PATH", help=COMFYUI)
 
 
 def run(args: argparse.Namespace) -> int:

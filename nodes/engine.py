@@ -11,7 +11,7 @@ from comfy_api.latest import io, ui
 
 from ..ace_model.comfyui.vision import Vision
 from ..ace_model.images import check_image, preprocess
-from ..ace_model.masks import check_mask, fit_mask
+from ..ace_model.masks import check_mask, fit_mask, is_partial
 from ..ace_model.record_json import relative
 from ..engine import features, page, pairing
 from ..engine.ace import data, formats
@@ -51,11 +51,12 @@ class PairPicturesNode(io.ComfyNode):
                                tooltip="Two pictures of a group that are less similar make no pair."),
                 io.Int.Input("smallest", default=256, min=16, max=16384, step=16,
                              tooltip="Pictures with a shorter side below this are left out."),
-                io.Int.Input("shown", default=8, min=1, max=256, tooltip="How many pairs come out as pictures. The list has all."),
+                io.Int.Input("shown", default=8, min=1, max=256, tooltip="How many pairs come out as pictures; the list has "
+                                                                          "all."),
                 io.ClipVision.Input("clip_vision", optional=True,
-                                    tooltip="From core's Load CLIP Vision: SigLIP, as in the paper, tells what is in a picture. "
-                                            "Not connected: pictures are compared by colors and edges, which finds edits that "
-                                            "keep most of a picture where it was."),
+                                    tooltip="From core's Load CLIP Vision: SigLIP, as in the paper, tells what is in a "
+                                            "picture. Not connected: pictures are compared by colors and edges, which finds "
+                                            "edits that keep most of a picture where it was."),
             ],
             outputs=[io.Image.Output(display_name="groups", tooltip="A row for each group, from the largest to the smallest."),
                      io.Image.Output(display_name="sources", is_output_list=True, tooltip="The first pictures of pairs."),
@@ -102,27 +103,27 @@ class MakePairsNode(io.ComfyNode):
             node_id="ACEEditorMakePairs",
             display_name="ACE Make Pairs",
             category=CATEGORY,
-            description="Makes examples to learn from, out of single pictures: hides, blurs, covers or traces each, so that the "
-                        "right answer is known exactly.",
+            description="Makes examples to learn from, out of single pictures: hides, blurs, covers or traces each, so that "
+                        "the right answer is known exactly.",
             search_aliases=["ACE data engine", "data set", "synthesis", "training pairs", "degrade", "augment"],
             inputs=[
                 io.Image.Input("images", tooltip="The pictures."),
                 io.Combo.Input("task", options=list(ONE_PICTURE), default="inpainting",
-                               tooltip="What the model is to learn. grayscale to segmentation make a map of the picture; colorize "
-                                       "to from-segmentation make the picture of its map."),
+                               tooltip="What the model is to learn. grayscale to segmentation make a map of the picture; "
+                                       "colorize to from-segmentation make the picture of its map."),
                 io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF,
                              control_after_generate=io.ControlAfterGenerate.fixed,
                              tooltip="Another one draws other masks, strengths, texts and wordings."),
                 io.String.Input("caption", default="", tooltip="What the pictures show. Instructions that describe the answer, "
                                                                "such as those of colorize and from-edges, need it."),
                 io.Int.Input("token_budget", default=1024, min=16, max=16384, step=16,
-                             tooltip="The most tokens (16×16 pixels) one picture may have; larger pictures are shrunk first."),
+                             tooltip="The most tokens (16×16 pixels) of a picture; larger pictures are shrunk first."),
                 io.Mask.Input("mask", optional=True, tooltip="The subject of each picture, for cut-out and background."),
                 io.Image.Input("map", optional=True,
                                tooltip="A map of each picture from core's nodes, for depth, pose and segmentation."),
                 io.Image.Input("others", optional=True,
-                               tooltip="Pictures for removal to take shapes from, and for background to put the subject on. Not "
-                                       "connected: the other pictures of images."),
+                               tooltip="Pictures for removal to take shapes from, and for background to put the subject on. "
+                                       "Not connected: the other pictures of images."),
             ],
             outputs=[io.Image.Output(display_name="image", is_output_list=True, tooltip="What goes into the model."),
                      io.Mask.Output(display_name="mask", is_output_list=True,
@@ -145,7 +146,7 @@ class MakePairsNode(io.ComfyNode):
                             annotators(map, number, each))
             made.append(make(task, source, Random(f"{seed} {number}")))
         masks = [next((m for m in each.masks if m is not None), torch.zeros(each.images[0].shape[:2])) for each in made]
-        shown = [each.images[0] * (1 - m[..., None]) if each.blank else each.images[0] for each, m in zip(made, masks, strict=True)]
+        shown = [each.images[0] * (1 - m[..., None] * each.blank) for each, m in zip(made, masks, strict=True)]
         return io.NodeOutput([x[None] for x in shown], [m[None] for m in masks], [each.instruction for each in made],
                              [each.target[None] for each in made])
 
@@ -160,11 +161,14 @@ def place(folder: str) -> Path:
 
 
 def subject(mask, number: int, image, budget: int):
-    """The mask of a picture, at the size that the picture has inside; the last one counts for all further pictures."""
+    """The mask of a picture, at the size that the picture has inside; the last one counts for all further pictures. None if it
+    selects nothing or everything, as Load Image's does for a picture without alpha."""
     if mask is None:
         return None
     own = mask[min(number, len(mask) - 1)]
     check_mask(own, "mask")
+    if not is_partial(own):
+        return None
     fitted = fit_mask(own, *image.shape[:2])
     return preprocess(fitted[..., None].expand(-1, -1, 3), None, budget)[0][..., 0]
 

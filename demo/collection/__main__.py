@@ -47,9 +47,11 @@ def main(argv: list[str] | None = None) -> None:
     elif args.command == "pair":
         print(measure.score(files.read(args.folder), files.pair(args.folder)))
     elif args.command == "label":
-        found, without = ring.examples(files.pair(args.folder).outcome.pairs, files.read(args.folder))
-        path = files.write_examples(found, args.folder, unseen(args.folder))
-        print(f"{len(found)} examples; {without} pairs are not one edit apart. Now: python dev.py train \"{path}\"")
+        labels, counts = ring.examples(files.pair(args.folder).outcome.pairs, files.read(args.folder))
+        path = files.write_examples(labels, args.folder, unseen(args.folder))
+        print(f"{counts['rings']} pairs lead to a ring, {counts['others']} are other edits, {counts['wrong']} are more than "
+              f"one edit apart.\n{len(labels)} are taken, in {ring.WORDINGS} wordings each.\n"
+              f"Now: python dev.py train \"{path}\"")
     else:
         lora = args.folder / files.LEARNED / "ring" / "ring.safetensors"
         models, samples = compare.answerers(lora), unseen(args.folder).requests(args.cases)

@@ -6,15 +6,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ace_model import record_json
-from ace_model.record import Picture, Record, Settings, Turn
-from engine import pairing
-from engine.pairs import Pair
+from engine import pairing, turns
+from engine.labels import Label
 from engine.settings import Pairing
 from tools.files import replace_file
+from training.data import copied
 
 from ..lessons import dataset
 from ..lessons.lessons import Lesson
-from ..requests import Sampling
 from ..world.scenes import Face, Figure, Scene, Sign, Thing, render, to_image
 from ..world.scenes import Picture as Shown
 from . import eye
@@ -53,15 +52,11 @@ def pair(folder: Path, settings: Pairing = SETTINGS) -> pairing.Paired:
                         lambda pictures, names: eye.look(model, [each.movedim(-1, 0) for each in pictures]), "eye")
 
 
-def write_examples(examples: Sequence[tuple[Pair, str]], folder: Path, lesson: Lesson) -> Path:
-    """Pairs with their instructions as a data set, and a settings file of the trainer; its path."""
+def write_examples(labels: Sequence[Label], folder: Path, lesson: Lesson) -> Path:
+    """Labelled pairs as a data set, and a settings file of the trainer; its path."""
     made = folder / LEARNED
-    lines = []
-    for found, text in examples:
-        images = [dataset.PICTURES + "/" + keep(path, made) for path in (found.source, found.target)]
-        turn = Turn("t1", instruction=text, images=(Picture(images[0]),), target=Picture(images[1]),
-                    settings=Settings(Sampling.steps, Sampling.guidance, Sampling.rescale))
-        lines.append(record_json.write(Record((turn,), "t1")))
+    (made / dataset.PICTURES).mkdir(parents=True, exist_ok=True)
+    lines = [record_json.write(each) for each in turns.records(labels, lambda path: copied(path, made), longest=1)]
     replace_file(made / dataset.LIST, lambda path: path.write_text("\n".join([*lines, ""]), encoding="utf-8"))
     files = dataset.InputFiles(made / dataset.PICTURES)
     shown = "\n".join(f"    - {record_json.write(dataset.record(sample, None, files))}" for sample in lesson.requests(4))
@@ -69,7 +64,3 @@ def write_examples(examples: Sequence[tuple[Pair, str]], folder: Path, lesson: L
     replace_file(made / dataset.SETTINGS, lambda path: path.write_text(text, encoding="utf-8"))
     return made / dataset.SETTINGS
 
-
-def keep(path: Path, folder: Path) -> str:
-    replace_file(folder / dataset.PICTURES / path.name, lambda part: part.write_bytes(path.read_bytes()))
-    return path.name

@@ -38,18 +38,18 @@ class Source:
 
     def subject(self) -> Tensor:
         if self.alpha is None:
-            raise MissingError("no mask of its subject: give NAME mask.png beside it, or a picture with transparency.")
+            raise MissingError("no mask of its subject: give NAME mask.png beside it, a picture with transparency, or mask.")
         return self.alpha
 
     def annotated(self, name: str) -> Tensor:
         if name not in self.annotators:
-            raise MissingError(f"no annotator for {name}: give its weights by --{name}.")
+            raise MissingError(f"no annotator for {name}: give its weights by --{name}, or connect map.")
         return self.annotators[name](self.pixels)
 
     def other(self, rng: Random) -> Tensor:
         """Another picture of the same size."""
         if not self.others:
-            raise MissingError("no other picture beside it.")
+            raise MissingError("no other picture beside it: add some to the folder, or connect others.")
         found = rng.choice(self.others)
         return _fitted(found, *self.pixels.shape[:2])
 
@@ -74,7 +74,7 @@ def say(task: str, rng: Random, caption: str = "", **gaps: str) -> str:
     texts = [number for number, text in enumerate(phrasings.phrasings(task), 1)
              if all(gaps.get(gap, "").strip() for gap in phrasings.GAP.findall(text))]
     if not texts:
-        raise MissingError("no caption: write what it shows into a text file of its name.")
+        raise MissingError("no caption: write what it shows into a text file of its name, or into caption.")
     return phrasings.phrase(task, rng.choice(texts), **gaps)
 
 

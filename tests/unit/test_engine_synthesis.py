@@ -197,7 +197,7 @@ def test_a_folder_becomes_a_data_set(folder, tmp_path, capsys):
     assert all("a 'tabby' cat" in text for text in captioned), "quotes in a caption would end it"
     notes = json.loads((tmp_path / "out" / collection.NOTES).read_text(encoding="utf-8"))
     assert notes["examples"] == counts
-    assert ["depth", "no annotator for depth: give its weights by --depth.", 2] in notes["left out"]
+    assert ["depth", "no annotator for depth: give its weights by --depth, or connect map.", 2] in notes["left out"]
     for each in found:
         target = data.opened(each.path(each.turn.target))
         assert all(side % 16 == 0 for side in target.shape[:2])

@@ -5,15 +5,16 @@ from __future__ import annotations
 from ..graph import Workflow
 from .parts import PICTURE_SIZE, picture, save, start
 
-TEACH = "**Teach ACE.** docs/engine.md of the pack has the same as programs for thousands of pictures, docs/training.md the trainer."
+TEACH = ("**Teach ACE.** The pack's docs/engine.md has the same as programs, for thousands of pictures, and docs/training.md "
+         "the trainer.")
 
 
 def pair(title: str) -> Workflow:
-    flow = start(title, "Finds the pictures of a folder that could be edits of one another. As it stands, it looks at the pictures "
-                 "in ComfyUI's input folder.",
+    flow = start(title, "Finds the pictures of a folder that could be edits of one another. As it stands, it looks at the "
+                 "pictures in ComfyUI's input folder.",
                  ["Choose your own folder in *input* as *folder*.",
-                  "The page in *output/ACE pairs* shows groups and what was left out. Move *strict* and *loose* until the groups "
-                  "are right.",
+                  "The page in *output/ACE pairs* shows groups and what was left out. Move *strict* and *loose* until the "
+                  "groups are right.",
                   "For photographs of the same thing from elsewhere, connect core's *Load CLIP Vision* with SigLIP, and begin "
                   "with 0.95 and 0.9."], (), TEACH)
     found = flow.add("ACEEditorPairPictures", strict=0.8, loose=0.75, smallest=128)
