@@ -350,6 +350,12 @@ def batch(comfyui: Path, args: list[str]) -> int:
     return run([python, str(ROOT / "batch"), *args], Path.cwd(), env | {"PYTHONPATH": str(overlay("batch"))}, deaf=True)
 
 
+def engine(comfyui: Path, args: list[str]) -> int:
+    """The data engine runs where the user is, whose paths it is given."""
+    python, env = prepare(comfyui)
+    return run([python, str(ROOT / "engine"), *args], Path.cwd(), env, deaf=True)
+
+
 def program(name: str, first: list[str], comfyui: Path, args: list[str], bench: bool = False, extras: str = "") -> int:
     """Run one of the repository's own programs in the environment, with `first` before the user's arguments."""
     python, env = prepare(comfyui, bench=bench)
@@ -367,6 +373,7 @@ def main(argv: list[str]) -> int:
         "check": (partial(program, "ace_model.check", []), "are downloaded files right? [--models FOLDER, --demo]"),
         "batch": (batch, "edit many pictures on one machine or many [REQUESTS OUT, --demo, --help]"),
         "train": (train, "teach ACE, as a settings file says [SETTINGS.yaml, --check]"),
+        "engine": (engine, "examples to learn from, out of a pile of pictures [pair | label | synthesize]"),
         "bench": (partial(program, "tests.bench.speed", [str(DEV / "bench")], bench=True),
                   "measure speed and memory [--quick, --memory, --device cpu|cuda]"),
         "soak": (partial(program, "tests.fuzz.soak", []), "send random requests to a real server [--minutes 60]"),

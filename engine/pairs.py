@@ -9,15 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ace_model.errors import InputError
-from training.files import replaced
+from .ace import errors, files
 
 NAME = "pairs.jsonl"
 SHOWN = 100  # characters of a value in an error
 FIELDS = ("source", "target", "similarity", "group")
 
 
-class PairsError(InputError):
+class PairsError(errors.InputError):
     """A list of pairs that cannot be used. The text names the file, the line and what would do."""
 
 
@@ -56,7 +55,7 @@ def write(path: Path, pairs: Iterable[Pair]) -> None:
                 data = {"source": _relative(pair.source, folder), "target": _relative(pair.target, folder),
                         "similarity": round(pair.similarity, 6), "group": pair.group}
                 file.write(json.dumps(data, ensure_ascii=False) + "\n")
-    replaced(path, fill)
+    files.replaced(path, fill)
 
 
 def _relative(path: Path, folder: Path) -> str:

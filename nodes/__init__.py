@@ -17,6 +17,7 @@ from .conversation import (
     RecordPictureNode,
 )
 from .encode import ConditionTokenizerNode, ImageIndicatorNode
+from .engine import MakePairsNode, PairPicturesNode
 from .inspect import InspectorNode
 from .instruction import InstructionNode
 from .load import LoadModelNode, LoadTextEncoderNode
@@ -55,6 +56,8 @@ NODES = [
     InspectorNode,
     CheckModelNode,
     TrainingExamplesNode,
+    PairPicturesNode,
+    MakePairsNode,
 ]
 
 

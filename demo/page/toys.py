@@ -13,6 +13,7 @@ from ace_model.comfyui.graph import node
 from tools.files import replace_file
 from tools.gallery.api import api_graph
 from tools.gallery.build import workflows
+from tools.gallery.descriptions.data import WORKFLOWS as DATA
 from tools.gallery.models import DEMO_DIT, DEMO_T5, DEMO_VAE, DIT, T5, VAE
 
 from ..requests import InputFiles, Sampling
@@ -52,7 +53,7 @@ class Toy:
 
 def titles() -> list[str]:
     """Workflows whose answers the demo model can give."""
-    return [title for title in workflows() if not title.startswith(UNLOADED) and title not in (DRAWING, TEACHING)]
+    return [title for title in workflows() if not title.startswith(UNLOADED) and title not in (DRAWING, TEACHING, *DATA)]
 
 
 def toy(title: str) -> Toy:

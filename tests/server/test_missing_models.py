@@ -9,10 +9,12 @@ from tools import tiny_models
 from tools.comfy_server import ComfyServer
 from tools.gallery.api import api_graph
 from tools.gallery.build import workflows
+from tools.gallery.descriptions.data import WORKFLOWS as DATA
 from tools.gallery.models import DIT, T5, VAE, by_name
 
 GRAPHS = {title: api_graph(describe(title)) for title, describe in workflows().items()}
-BUNDLED = ("ACE Start here", "ACE Talk to your pictures", "ACE What the model sees", "ACE Fast")  # the demo's files come along
+BUNDLED = ("ACE Start here", "ACE Talk to your pictures", "ACE What the model sees", "ACE Fast",  # the demo's files come along
+           *DATA)  # and these need none
 OTHERS = {DIT.name: "my ace.safetensors", T5.name: "my t5.safetensors", VAE.name: "my vae.safetensors"}
 MADE = {DIT: tiny_models.ace, T5: tiny_models.t5, VAE: tiny_models.tiny_vae}
 

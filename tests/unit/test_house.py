@@ -8,11 +8,15 @@ import pytest
 from tools.gallery.graph import ROOT
 from tools.house import allowed, files, graph, imports
 
-CORE = {"comfy", "comfy_api", "comfy_execution", "folder_paths", "latent_preview", "node_helpers", "server", "execution"}
-BROUGHT = {"torch", "einops", "safetensors", "numpy", "PIL", "transformers"}  # by ComfyUI's own requirements
+CORE = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "latent_preview", "node_helpers", "server",
+        "execution"}
+BROUGHT = {"torch", "einops", "safetensors", "numpy", "PIL", "transformers", "scipy", "kornia"}  # by ComfyUI's own requirements
 DOORS = ("nodes/", "ace_model/comfyui/")
 DATA = [f"training/{name}.py" for name in ("__init__", "ace", "cache", "data", "encode", "files", "formats")]  # a node reads it
-INSTALLED = [*(name for name in files() if name.startswith(("nodes/", "ace_model/", "starters/"))), *DATA]
+ENGINE = [f"engine/{name}.py" for name in ("__init__", "ace", "cleaning", "clusters", "features", "page", "pairing", "pairs",
+                                           "settings")]  # two nodes are made of these
+INSTALLED = [*(name for name in files() if name.startswith(("nodes/", "ace_model/", "starters/", "engine/synthesis/"))),
+             *DATA, *ENGINE]
 
 
 def roots(name: str) -> set[str]:
@@ -37,7 +41,7 @@ def test_rooms_import_only_what_the_table_allows():
 
 @pytest.mark.parametrize("name", INSTALLED)
 def test_what_is_installed_needs_only_what_comfyui_brings(name):
-    wanted = roots(name) - {"ace_model", "nodes", "starters", "training"} - sys.stdlib_module_names
+    wanted = roots(name) - {"ace_model", "nodes", "starters", "training", "engine"} - sys.stdlib_module_names
     graph_needs_none = name in ("ace_model/comfyui/graph.py", "ace_model/comfyui/__init__.py")
     assert wanted <= (BROUGHT | CORE if name.startswith(DOORS) and not graph_needs_none else BROUGHT)
 

@@ -10,6 +10,7 @@ from starters.phrasings import EXPERIMENTAL, phrase
 from tests.unit.test_phrasings import BRITISH, PLAIN, RULES
 from tools.gallery import build
 from tools.gallery.api import api_graph
+from tools.gallery.descriptions.data import WORKFLOWS as DATA
 
 TRY_ON = "Reference generation: try-on"
 TASKS = {  # of every turn of a template, in order; the phrasing whose rules it must keep
@@ -38,7 +39,7 @@ TASKS = {  # of every turn of a template, in order; the phrasing whose rules it 
 }
 FLOWS = {title: describe(title) for title, describe in build.workflows().items()}
 TOYS = ("ACE Start here", "ACE Talk to your pictures", "ACE What the model sees")  # their model has its own English
-SPOKEN = [title for title in FLOWS if title.startswith("ACE ") and title not in TOYS]
+SPOKEN = [title for title in FLOWS if title.startswith("ACE ") and title not in (*TOYS, *DATA)]
 # Rules that hold for one of several choices, or for the names of tasks, say nothing about a finished instruction.
 FINISHED = {name: replace(rule, pattern=rule.pattern.replace(r"\[what\]", r'[^"\[\]]+')) for name, rule in RULES.items()
             if not rule.some and not name.endswith("experimental")}

@@ -109,6 +109,18 @@ def teach() -> Workflow:
     return flow
 
 
+def collect() -> Workflow:
+    """Examples from single pictures, and pairs found in a folder."""
+    flow = Workflow("Wiring of examples")
+    picture = flow.add("LoadImage", image="picture.png")
+    made = flow.add("ACEEditorMakePairs", images=picture["IMAGE"], mask=picture["MASK"], caption="…")
+    flow.add("PreviewAny", source=made["instruction"])
+    flow.add("SaveImage", images=made["target"])
+    found = flow.add("ACEEditorPairPictures", clip_vision=flow.add("CLIPVisionLoader", clip_name="…"))
+    flow.add("SaveImage", images=found["groups"])
+    return flow
+
+
 def outpaint() -> Workflow:
     flow = Workflow("Wiring of outpainting")
     padded = flow.add("ACEEditorPadForOutpainting", image=flow.add("LoadImage", image="picture.png")["IMAGE"])
