@@ -8,6 +8,8 @@ from .parts import PICTURE_SIZE, picture, save, start
 TEACH = ("**Teach ACE.** The pack's docs/engine.md has the same as programs, for thousands of pictures, and docs/training.md "
          "the trainer.")
 
+SMALL = PICTURE_SIZE[0], PICTURE_SIZE[1] - 40  # three stand in a column
+
 
 def pair(title: str) -> Workflow:
     flow = start(title, "Finds the pictures of a folder that could be edits of one another. As it stands, it looks at the "
@@ -19,8 +21,8 @@ def pair(title: str) -> Workflow:
                   "with 0.95 and 0.9."], (), TEACH)
     found = flow.add("ACEEditorPairPictures", strict=0.8, loose=0.75, smallest=128)
     save(flow, found["groups"], "Groups")
-    flow.add("PreviewImage", title="First pictures", size=PICTURE_SIZE, images=found["sources"])
-    flow.add("PreviewImage", title="Their edits", size=PICTURE_SIZE, images=found["targets"])
+    flow.add("PreviewImage", title="First pictures", size=SMALL, images=found["sources"])
+    flow.add("PreviewImage", title="Their edits", size=SMALL, images=found["targets"])
     return flow
 
 
