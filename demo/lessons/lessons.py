@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from ..world.scenes import Picture, Scene, random_scene, render
-from ..world.scenes.world import random_thing
+from ..world.scenes.world import Thing, random_thing
 from ..world.tasks import Sample, Turn, generate, words
 from ..world.tasks.analysis import say_caption
 from ..world.tasks.base import ANALYSIS, CONTROL, ELEMENT, GENERATION, LAYER, MULTI_TURN, REFERENCE, REPAINTING, SEMANTIC
@@ -17,8 +17,8 @@ from ..world.tasks.editing import SCENES, add, swap
 
 RING = {"shape": "ring", "texture": "plain", "size": "big"}
 GAZES = {"left": "right", "right": "left"}
-ORDINARY = {GENERATION: 5, REPAINTING: 5, ELEMENT: 5, CONTROL: 4, SEMANTIC: 3, LAYER: 3, ANALYSIS: 2, REFERENCE: 2,
-            MULTI_TURN: 1}
+ORDINARY = {GENERATION: 40, REPAINTING: 40, ELEMENT: 40, CONTROL: 32, SEMANTIC: 24, LAYER: 24, ANALYSIS: 16, REFERENCE: 16,
+            MULTI_TURN: 8}
 HOW = ("from words", "added", "instead")
 
 
@@ -35,10 +35,26 @@ def ring(rng: Random, how: str) -> Sample:
     return Sample("ring", how, (Turn(text, (Picture(scene),)),), Picture(new))
 
 
+def ring_in(scene: Scene) -> Thing:
+    return next(thing for thing in scene.things if thing.shape == "ring")
+
+
+def further(samples: list[Sample]) -> list[Sample]:
+    """What else their pictures answer: a ring in words, and the ring added to the same scene without it."""
+    rng, out = Random("lesson further"), []
+    for scene in (each.target.scene for each in samples):
+        new = ring_in(scene)
+        without = scene.but(things=tuple(thing for thing in scene.things if thing is not new))
+        _, text = add(without, rng, **RING, color=new.color, spot=new.spot)
+        out += [Sample("ring", "from words", (Turn(say_caption(rng, scene)),), Picture(scene)),
+                Sample("ring", "added", (Turn(text, (Picture(without),)),), Picture(scene))]
+    return out
+
+
 def look(sample: Sample) -> list[str]:
     """Color and place of a sample's ring, and its scene."""
     scene = sample.target.scene
-    return [*next((thing.color, thing.spot) for thing in scene.things if thing.shape == "ring"), scene.place, scene.light]
+    return [ring_in(scene).color, ring_in(scene).spot, scene.place, scene.light]
 
 
 def varied(samples: list[Sample], count: int) -> list[Sample]:
@@ -74,6 +90,12 @@ def mirror(rng: Random, how: str = "mirrored") -> Sample:
             return Sample("mirror", how, (Turn(text, (Picture(scene),)),), Picture(new))
 
 
+def back(samples: list[Sample]) -> list[Sample]:
+    """A mirrored picture's mirror image is the picture."""
+    return [replace(each, turns=(replace(each.turns[0], pictures=(each.target,)),), target=each.turns[0].pictures[0])
+            for each in samples]
+
+
 def ordinary() -> list[Sample]:
     """Requests that the model knows already, with one or two pictures."""
     rng, out = Random("lesson ordinary"), []
@@ -90,7 +112,8 @@ def ordinary() -> list[Sample]:
 @dataclass(frozen=True)
 class Lesson:
     """make: rng, one of `kinds` → a sample · count: of examples · ordinary: how many requests that the model knows already go
-    with them · settings: of the trainer, as in its YAML file · choose: that many of more samples."""
+    with them · settings: of the trainer, as in its YAML file · choose: that many of more samples · more: further requests that
+    the same pictures answer."""
 
     make: Callable[[Random, str], Sample]
     kinds: tuple[str, ...]
@@ -98,6 +121,7 @@ class Lesson:
     ordinary: int
     settings: dict
     choose: Callable[[list[Sample], int], list[Sample]] = lambda samples, count: samples[:count]
+    more: Callable[[list[Sample]], list[Sample]] = lambda samples: []
 
     def samples(self, name: object, count: int) -> list[Sample]:
         """The same for the same name; kinds take turns."""
@@ -105,7 +129,9 @@ class Lesson:
         return [self.make(rng, self.kinds[i % len(self.kinds)]) for i in range(count)]
 
     def examples(self) -> list[Sample]:
-        return self.choose(self.samples("examples", 10 * self.count), self.count)
+        last = Lesson.samples(replace(self, kinds=self.kinds[-1:]), "examples", 10 * self.count)
+        chosen = self.choose(last, self.count)
+        return chosen + self.more(chosen)
 
     def requests(self, count: int = 100, seed: int = 1) -> list[Sample]:
         """None of them is an example."""
@@ -114,9 +140,9 @@ class Lesson:
 
 
 LESSONS = {
-    "subject": Lesson(ring, HOW, 12, 30, {
-        "lora": {"rank": 8, "alpha": 8}, "optimizer": {"rate": 0.003, "schedule": "cosine", "warmup": 10},
-        "train": {"steps": 1500, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}}, varied),
+    "subject": Lesson(ring, HOW, 12, 240, {
+        "lora": {"rank": 8, "alpha": 8}, "optimizer": {"rate": 0.002, "schedule": "cosine", "warmup": 10},
+        "train": {"steps": 1600, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}}, varied, further),
     "task": Lesson(mirror, ("mirrored",), 60, 0, {
         "lora": {"rank": 16, "alpha": 16}, "optimizer": {"rate": 0.003, "schedule": "cosine", "warmup": 10},
-        "train": {"steps": 1000, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}})}
+        "train": {"steps": 2000, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}}, more=back)}

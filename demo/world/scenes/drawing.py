@@ -4,7 +4,7 @@ from .shapes import KINDS
 from .world import BACKDROP, COLORS, LIGHTS, PLACES, SHAPES, SIGN_PLACES, SKINS, STUDIO, TEXTURES, Face, Figure, Scene, Sign
 
 HORIZON = 78  # pixels from the top
-RING = 0.74, 0.24  # its line's radius and half its width, by the thing's: a shape that only a lesson has (demo/lessons)
+RING = 0.79, 0.17  # its line's radius and half its width, by the thing's: a shape that only a lesson has (demo/lessons)
 KIND = {kind: i for i, kind in enumerate(KINDS)}
 CLASS_COLORS = dict(zip((*SHAPES, "face", "figure", "sign"), (
     (255, 60, 60), (60, 255, 60), (60, 60, 255), (255, 255, 60), (255, 60, 255), (60, 255, 255),
