@@ -28,8 +28,8 @@ from .worker import Worker
 
 VERSION = 1
 CPUS = 0.25  # that a worker reserves: with whole ones, nothing would be left on a small machine for what Ray needs beside
-BESIDE = 2 + 2 * sinks.CPUS  # CPUs: to filter what is done (one), to cut blocks (one), to read and to write. With fewer, Ray
-# waits for ever
+BESIDE = 3 + 2 * sinks.CPUS  # CPUs: to filter what is done (one), to cut blocks (one), to read, to write, and one to spare.
+# With fewer, Ray waits for ever
 FILTER_MEMORY = 2**27  # bytes that Ray's filter reserves at least; its own default, a gigabyte, small machines don't have
 MOST_ROWS, BLOCKS_PER_WORKER = 64, 8  # of a block: what is made again after a crash
 EVERY = 5.0  # seconds between lines of progress

@@ -217,30 +217,40 @@ class Alone:
 # ---- the numbers
 
 def measure(folder: Path, count: int, part: int) -> bool:
-    """Print them; whether all is as it should be."""
-    source = write_requests(folder / "requests", count)
+    """Print them; whether all is as it should be. What was measured before in this folder is not measured again."""
+    source = folder / "requests" / "requests.jsonl"
     few = source.with_name("few.jsonl")
-    few.write_text("".join(source.read_text(encoding="utf-8").splitlines(True)[:part]), encoding="utf-8")
+    if not few.is_file():
+        write_requests(source.parent, count)
+        few.write_text("".join(source.read_text(encoding="utf-8").splitlines(True)[:part]), encoding="utf-8")
     common = ("--demo", "--threads", 1)
     print(f"{count:,} requests, {STEPS} steps at {SIZE} px, one thread each", flush=True)
 
-    whole = ended(command(source, folder / "whole", *common, "--workers", 2))
+    done(folder / "whole.txt", lambda: ended(command(source, folder / "whole", *common, "--workers", 2)))
     rate = rate_of(folder / "whole", 2)
-    print(f"undisturbed, two workers: {rate:.2f} pictures/s; {whole[-1]}", flush=True)
+    print(f"undisturbed, two workers: {rate:.2f} pictures/s", flush=True)
 
-    for line in disturbed(folder / "killed", [int(share * count) for share in KILLED_AT], source, folder / "killed", *common,
-                          "--workers", 2):
-        print(f"disturbed: {line}", flush=True)
-    expected, found = answers(folder / "whole"), answers(folder / "killed")
+    done(folder / "one.txt", lambda: ended(command(few, folder / "one", *common, "--workers", 1)))
+    one = rate_of(folder / "one", 1)
+    print(f"one worker: {one:.2f} pictures/s; two are {rate / one:.2f} times as fast", flush=True)
+    direct = float(done(folder / "direct.txt", lambda: [str(rate_directly(folder / "one", few))])[0])
+    print(f"directly: {direct:.2f} pictures/s; the overhead of one worker is {direct / one - 1:.1%}", flush=True)
+
+    killed, at = folder / "killed", [int(share * count) for share in KILLED_AT]
+    for line in done(folder / "killed.txt", lambda: disturbed(killed, at, source, killed, *common, "--workers", 2)):
+        if "killed at" in line or "done already" in line or line.endswith(".html"):
+            print(f"disturbed: {line}", flush=True)
+    expected, found = answers(folder / "whole"), answers(killed)
     same = sum(found.get(name) == value for name, value in expected.items())
     print(f"ids: {len(found):,} of {count:,}, each once; byte-identical pictures: {same:,} of {len(expected):,}", flush=True)
-
-    ended(command(few, folder / "one", *common, "--workers", 1))
-    one = rate_of(folder / "one", 1)
-    direct = rate_directly(folder / "one", few)
-    print(f"one worker: {one:.2f} pictures/s; two are {rate / one:.2f} times as fast", flush=True)
-    print(f"directly: {direct:.2f} pictures/s; the overhead of one worker is {direct / one - 1:.1%}", flush=True)
     return len(found) == len(expected) == same == count and rate >= 1.6 * one and direct <= 1.1 * one
+
+
+def done(file: Path, work: Callable[[], list[str]]) -> list[str]:
+    """What a part of the measurement said, now or before."""
+    if not file.is_file():
+        file.write_text("\n".join(work()), encoding="utf-8")
+    return file.read_text(encoding="utf-8").splitlines()
 
 
 def ended(running: subprocess.Popen) -> list[str]:
@@ -273,7 +283,7 @@ def main() -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--part", type=int, default=400, help="requests for one worker, and for the model directly")
-    parser.add_argument("--out", type=Path, default=ROOT / ".dev" / "bench-batch", help="a new folder")
+    parser.add_argument("--out", type=Path, default=ROOT / ".dev" / "bench-batch", help="a new folder, or one to go on with")
     options = parser.parse_args()
     return 0 if measure(options.out, options.count, options.part) else 1
 

@@ -135,7 +135,7 @@ def cluster(tmp_path_factory):
         for name, value in (("RAY_AUTH_TOKEN", "0" * 64), ("RAY_AUTH_MODE", "token"), ("RAY_USAGE_STATS_ENABLED", "0")):
             variables.setenv(name, value)
         port = free_port()
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}", "--num-cpus=3",
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}", "--num-cpus=4",
                    "--include-dashboard=false", "--object-store-memory=200000000",
                    f"--temp-dir={tmp_path_factory.mktemp('ray')}"]
         head = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
