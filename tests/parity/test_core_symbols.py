@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-CORE = ("comfy", "comfy_api", "folder_paths", "latent_preview", "node_helpers")
+CORE = ("comfy", "comfy_api", "comfy_extras", "folder_paths", "latent_preview", "node_helpers")
 FILES = [*(ROOT / "ace_model" / "comfyui").glob("*.py"), *(ROOT / "nodes").glob("*.py")]
 
 
