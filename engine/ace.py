@@ -2,13 +2,13 @@
 it; a program, and a test, has the rooms side by side."""
 
 if "." in __package__:
-    from ..ace_model import config, errors, images, masks, opening, outpaint, record, record_json
+    from ..ace_model import config, drawing, errors, images, masks, opening, outpaint, record, record_json
     from ..starters import phrasings
     from ..training import data, files, formats
 else:
-    from ace_model import config, errors, images, masks, opening, outpaint, record, record_json
+    from ace_model import config, drawing, errors, images, masks, opening, outpaint, record, record_json
     from starters import phrasings
     from training import data, files, formats
 
-__all__ = ["config", "data", "errors", "files", "formats", "images", "masks", "opening", "outpaint", "phrasings", "record",
-           "record_json"]
+__all__ = ["config", "data", "drawing", "errors", "files", "formats", "images", "masks", "opening", "outpaint", "phrasings",
+           "record", "record_json"]

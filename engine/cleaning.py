@@ -44,9 +44,7 @@ class Outcome:
 def clean(pile: Pile, groups: np.ndarray, settings: Pairing) -> Outcome:
     """groups (n,): a number for every picture of the pile."""
     out = Outcome([], [], {})
-    for _, rows in sorted(members(groups), key=lambda each: (-len(each[1]), each[1][0])):
-        if len(rows) < 2:
-            continue
+    for _, rows in sorted(members(groups, 2), key=lambda each: (-len(each[1]), each[1][0])):
         number = len(out.groups)
         own = np.asarray(pile.features[rows], np.float32)
         order = np.argsort(-(own @ own.sum(0)), kind="stable")

@@ -147,18 +147,18 @@ def joined(count: int, one: np.ndarray, other: np.ndarray) -> np.ndarray:
 def medoids(features: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """(g,) int32: of every group the picture that is most similar to all of it. groups (n,): numbers from 0."""
     out = np.empty(int(groups.max()) + 1, np.int32)
-    for group, rows in members(groups):
-        if len(rows) > 2:
-            own = np.asarray(features[rows], np.float32)
-            out[group] = rows[np.argmax(own @ own.sum(0))]
-        else:
-            out[group] = rows[0]
+    out[groups[::-1]] = np.arange(len(groups), dtype=np.int32)[::-1]  # the first of each: no other is better in a group of two
+    for group, rows in members(groups, 3):
+        own = np.asarray(features[rows], np.float32)
+        out[group] = rows[np.argmax(own @ own.sum(0))]
     return out
 
 
-def members(groups: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Every group's number and its pictures, in ascending order."""
+def members(groups: np.ndarray, least: int = 1) -> Iterator[tuple[int, np.ndarray]]:
+    """The number and the pictures, in ascending order, of every group that has at least `least`."""
     order = np.argsort(groups, kind="stable")
-    edges = np.flatnonzero(np.diff(groups[order])) + 1
-    for rows in np.split(order, edges):
+    starts = np.flatnonzero(np.diff(groups[order], prepend=groups[order[0]] - 1))
+    counts = np.diff(starts, append=len(order))
+    for start, count in zip(starts[counts >= least].tolist(), counts[counts >= least].tolist(), strict=True):
+        rows = order[start:start + count]
         yield int(groups[rows[0]]), rows

@@ -9,9 +9,9 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
-from .ace import data, files
+from .ace import data, drawing, files
 from .cleaning import CAP, CHAIN, CHANGED, LONG, SHAPE, SMALL, TWIN, UNLIKE, Outcome, Rejected, sampled
 from .clusters import Links
 from .features import Pile
@@ -20,6 +20,7 @@ from .settings import Pairing
 NAME = "ACE pairs.html"
 GROUPS, EXAMPLES, MEMBERS = 60, 24, 12  # shown on the page
 SIDE = 160  # pixels of a thumbnail
+INK, DIM, PAPER, RED = drawing.INK, drawing.DIM, drawing.PAPER, drawing.RED
 SETTING = {SMALL: "smallest", LONG: "longest", TWIN: "duplicate", CHAIN: "largest", SHAPE: "shape", UNLIKE: "least",
            CHANGED: "changed", CAP: "per_group"}
 STYLE = """
@@ -139,14 +140,19 @@ def table(settings: Pairing) -> str:
 
 
 def sheet(pile: Pile, outcome: Outcome, most: int = 12, wide: int = 8, side: int = 112) -> Image.Image:
-    """A picture of the groups: one in each row, the medoid first."""
+    """A picture of the groups: one in each row, the medoid first; framed in red what was left out by itself."""
     numbers = picked(outcome, most)
-    step, rows = side + 8, max(1, len(numbers))
-    page = Image.new("RGB", (8 + wide * step, 40 + rows * step), "#1f1f22")
-    pen = ImageDraw.Draw(page)
-    pen.text((10, 12), words(outcome.counts), "#e8e8e8")
+    step, gone = side + 8, {each.source for each in outcome.rejected if each.target is None}
+    columns = max([4, *(min(wide, len(outcome.groups[number])) for number in numbers)])
+    page = Image.new("RGB", (8 + columns * step, 56 + max(1, len(numbers)) * step), PAPER)
+    pen, font = ImageDraw.Draw(page), ImageFont.load_default(14)
+    for line, (text, ink) in enumerate(((words(outcome.counts), INK), ("Framed in red: left out.", DIM))):
+        pen.text((8, 8 + 20 * line), text, ink, font)
     for y, number in enumerate(numbers):
         for x, row in enumerate(outcome.groups[number][:wide]):
             picture = thumbnail(pile.path(row), side)
-            page.paste(picture, (8 + x * step + (side - picture.width) // 2, 36 + y * step + (side - picture.height) // 2))
+            at = 8 + x * step + (side - picture.width) // 2, 52 + y * step + (side - picture.height) // 2
+            page.paste(picture, at)
+            if pile.path(row) in gone:
+                pen.rectangle((at[0] - 2, at[1] - 2, at[0] + picture.width + 1, at[1] + picture.height + 1), None, RED, 3)
     return page

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         make, maker = features.handed_in(args.features, names)
     homes = handed_clusters(args.clusters, len(names)) if args.clusters else None
     with tqdm(total=len(names), unit="picture") as bar:
-        made = pair(args.folder, args.out, settings, make, maker, homes, bar.update)
+        made = pair(args.folder, args.out, settings, make, maker, homes, names, bar.update)
     counts = made.outcome.counts
     print(f"{counts['pictures']} pictures, {counts['unreadable']} that cannot be opened\n{counts['groups']} groups with "
           f"{counts['grouped']} pictures\n{counts['pairs']} pairs")

@@ -29,7 +29,8 @@ WORDS = "ACE Mask from words"
 BUDGET = 256  # tokens, instead of ACE's 1024 and the refiner's 4096
 SIZES = {  # (width, height) where it is not the first picture's
     "ACE Text to image": (256, 256), "ACE Teach a subject": (256, 256), "ACE Talk to your pictures": (128, 128),
-    "ACE Reference": (256, 192), "ACE Refine with FLUX": (304, 208)}
+    "ACE Reference": (256, 192), "ACE Refine with FLUX": (304, 208),
+    "ACE Pair pictures": (488, 896), "ACE Make pairs": (592, 400)}
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):

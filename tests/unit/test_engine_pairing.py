@@ -167,7 +167,7 @@ def test_groups_are_capped_and_chains_left_out(tmp_path):
     rows = [[1, 0.02 * i] for i in range(9)]
     pile = pile_of(tmp_path / "in", rows)
     groups = np.array([0] * 5 + [1] * 4, np.int32)
-    outcome = clean(pile, groups, Pairing(smallest=16, changed=1.0, largest=4, per_group=2, loose=0.9))
+    outcome = clean(pile, groups, Pairing(smallest=16, changed=1.0, largest=4, per_group=2))
     assert outcome.counts[CHAIN] == 5 and outcome.counts[CAP] == 4 and len(outcome.pairs) == 2
     assert all(int(each.source.stem) < 5 for each in outcome.rejected if each.why == CHAIN)
     assert {int(p.source.stem) for p in outcome.pairs} <= {5, 6, 7, 8}
@@ -287,7 +287,7 @@ def test_a_list_is_read_as_it_was_written(tmp_path):
 
 @pytest.mark.parametrize(("line", "words"), [
     ("nonsense", "pairs.jsonl:2 is no JSON"), ("[1]", "2 has list, but must have source"),
-    ('{"source": "a", "target": "b"}', "has source, target, but must have"),
+    ('{"source": "a", "target": "b"}', r'has \["source", "target"\], but must have'),
     ('{"source": "", "target": "b", "similarity": 1, "group": 1}', "source is \"\", but must be the name of a file"),
     ('{"source": "a", "target": "b", "similarity": 2, "group": 1}', "similarity is 2"),
     ('{"source": "a", "target": "b", "similarity": NaN, "group": 1}', "similarity is NaN"),
@@ -303,5 +303,5 @@ def test_the_sheet_shows_a_group_in_each_row(tmp_path):
         draw(tmp_path / "in" / f"{i}.png", (80 * i, 0, 0))
     pile = pile_of(tmp_path / "in")
     sheet = page.sheet(pile, clean(pile, np.zeros(3, np.int32), LOOSE))
-    shown = {sheet.getpixel((8 + x * 120 + 40, 36 + 40)) for x in range(3)}
+    shown = {sheet.getpixel((8 + x * 120 + 40, 52 + 40)) for x in range(3)}
     assert shown == {(80 * i, 0, 0) for i in range(3)}
