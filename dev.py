@@ -205,6 +205,8 @@ def explain(lines: list[str]) -> str:
     if any(sign in output for sign in NO_NETWORK):
         return f"{name}: the package index does not answer. Check network, proxy and `pip config list`, then run this again."
     errors = [line for line in lines if line.lower().startswith("error:")] or lines or ["nothing"]
+    if errors[-1].startswith(INSTALLING):  # without a word after it
+        return "The installation was stopped from outside. Run this again."
     return f"{name} cannot be installed; pip says: {errors[-1]}."
 
 

@@ -158,6 +158,7 @@ def test_an_install_that_is_cut_short_leaves_no_stamp(dev):
 @pytest.mark.parametrize("output, expected", [
     ("Collecting torch\nERROR: Max retries exceeded", "torch: the package index does not answer."),
     ("Collecting torch\nERROR: [Errno 28] No space left on device", "The disk is full."),
+    ("Collecting torch\nInstalling collected packages: numpy, torch", "The installation was stopped from outside. Run"),
     ("ERROR: No matching distribution found for foo==1", "foo==1 cannot be installed")])
 def test_pip_s_failures_are_explained(dev, output, expected):
     assert dev.explain(output.splitlines()).startswith(expected)
