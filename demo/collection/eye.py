@@ -34,7 +34,7 @@ from ..world.scenes.world import (
     TEXTURES,
 )
 
-WEIGHTS = Path(__file__).parents[1] / "weights" / "eye.safetensors"
+WEIGHTS = Path(__file__).with_name("eye.safetensors")
 OBJECT = {"shape": SHAPES, "color": tuple(COLORS), "texture": TEXTURES, "size": tuple(SIZES)}
 WHOLE = {"place": tuple(PLACES), "light": tuple(LIGHTS),
          "face.skin": (0, 1, 2), "face.hair": HAIR, "face.expression": EXPRESSIONS, "face.gaze": GAZES,

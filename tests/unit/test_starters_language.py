@@ -38,7 +38,7 @@ TASKS = {  # of every turn of a template, in order; the phrasing whose rules it 
     "ACE Refine with FLUX": ["Element editing: replace object"],
 }
 FLOWS = {title: describe(title) for title, describe in build.workflows().items()}
-TOYS = ("ACE Start here", "ACE Talk to your pictures", "ACE What the model sees")  # their model has its own English
+TOYS = ("ACE Start here", "ACE Fast", "ACE Talk to your pictures", "ACE What the model sees")  # their model has its own English
 SPOKEN = [title for title in FLOWS if title.startswith("ACE ") and title not in (*TOYS, *DATA)]
 # Rules that hold for one of several choices, or for the names of tasks, say nothing about a finished instruction.
 FINISHED = {name: replace(rule, pattern=rule.pattern.replace(r"\[what\]", r'[^"\[\]]+')) for name, rule in RULES.items()
