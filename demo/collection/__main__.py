@@ -6,7 +6,7 @@
   python dev.py train "OUT/data set/SETTINGS.yaml"
   python -m demo.collection score OUT       unseen requests, before and after
 
-`python -m demo.collection teach` makes the weights of the eye, whose features pairing compares (demo/weights/eye.safetensors).
+`python -m demo.collection teach` makes the weights of the eye, whose features pairing compares (eye.safetensors).
 """
 
 import argparse
