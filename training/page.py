@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from html import escape
+from itertools import zip_longest
 from pathlib import Path
 
 import yaml
@@ -32,8 +33,9 @@ polyline { fill: none; stroke: #2e7fd6; stroke-width: 1.2; vector-effect: non-sc
 polyline.smooth { stroke: #e08a00; stroke-width: 2.5; }
 .key { color: #2e7fd6; } .smooth.key { color: #e08a00; } pre { overflow-x: auto; font-size: .85em; }
 .row { display: flex; flex-wrap: wrap; gap: .7rem; margin: .6rem 0 1.4rem; } .row p { flex-basis: 100%; margin: 0; }
-figure { margin: 0; } figcaption { font-size: .8rem; opacity: .75; max-width: 200px; }
-img { height: 200px; border-radius: 4px; display: block; } .asked img { height: 96px; display: inline-block; }
+figure { margin: 0; min-width: 200px; } figcaption { font-size: .8rem; opacity: .75; max-width: 200px; }
+.asked figure { align-self: end; } img { height: 200px; border-radius: 4px; display: block; }
+.asked img { height: 96px; display: inline-block; margin-right: .3rem; }
 """
 
 
@@ -100,10 +102,10 @@ def ticks(low: float, high: float) -> list[tuple[float, str]]:
 
 
 def asked(captions: Sequence[str], sources: Sequence[Sequence[Path]]) -> str:
-    """The requests that have pictures."""
-    shown = [f"<figure>{''.join(picture(path) for path in paths)}<figcaption>{escape(caption)}</figcaption></figure>"
-             for caption, paths in zip(captions, sources, strict=False) if paths]
-    return f"<div class='row asked'><p><b>asked</b></p>{''.join(shown)}</div>" if shown else ""
+    """The requests, each with its pictures."""
+    figures = (f"<figure>{''.join(picture(path) for path in paths)}<figcaption>{escape(caption)}</figcaption></figure>"
+               for caption, paths in zip_longest(captions, sources, fillvalue=()))
+    return f"<div class='row asked'><p><b>asked</b></p>{''.join(figures)}</div>" if captions else ""
 
 
 def rows(folder: Path, captions: Sequence[str]) -> str:
@@ -117,23 +119,21 @@ def rows(folder: Path, captions: Sequence[str]) -> str:
         shown = [shown[round(i * (len(shown) - 1) / (MOST - 1))] for i in range(MOST)]
     out = []
     for step in reversed(shown):
-        figures = "".join(figure(path, captions[i] if i < len(captions) else "") for i, path in sorted(steps[step].items()))
+        figures = "".join(f"<figure>{picture(path, captions[i] if i < len(captions) else '')}</figure>"
+                          for i, path in sorted(steps[step].items()))
         when = f"step {step}" if step else "before training"
         out.append(f"<div class='row'><p><b>{when}</b></p>{figures}</div>")
     return "".join(out) or "<p>None yet.</p>"
 
 
-def picture(path: Path) -> str:
+def picture(path: Path, text: str = "") -> str:
     buffer = io.BytesIO()
     with Image.open(path) as image:
         small = ImageOps.exif_transpose(image).convert("RGB")
         small.thumbnail((SIDE, SIDE))
         small.save(buffer, "JPEG", quality=90)
-    return f"<img src='data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}' alt=''>"
-
-
-def figure(path: Path, caption: str) -> str:
-    return f"<figure>{picture(path)}<figcaption>{escape(caption)}</figcaption></figure>"
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img src="data:image/jpeg;base64,{data}" alt="" title="{escape(text)}">'
 
 
 def used(settings: Settings) -> dict[str, object]:
