@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import math
 import os
 import threading
@@ -167,6 +168,7 @@ class Run:
         checkpoint.checkpoint_actor_memory_bytes = FILTER_MEMORY
         checkpoint.checkpoint_actor_pool_max_size = 1
         context.checkpoint_config = checkpoint
+        logging.getLogger("ray.data.exceptions").disabled = True  # what it would print as its own fault comes in our words
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # Ray warns and goes on without a checkpoint, or with one that lets rows through twice. Such a run must not begin.

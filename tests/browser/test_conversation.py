@@ -78,7 +78,7 @@ def test_another_server_makes_the_same_bits_without_a_page(page, server, tmp_pat
     panel.locator("input[type=file]").set_input_files(server.base / "input" / file_of("toy scene"))
     panel.locator(".ace-attachment img").wait_for()
     page.tab.evaluate("() => { document.querySelector('.ace-settings').open = true }")
-    for label, value in (("Guidance", "1.5"), ("Rescale", "0"), ("Steps", "4")):
+    for label, value in (("Guidance", "1.5"), ("Rescale", "0"), ("Steps (", "4")):
         panel.get_by_label(label).fill(value)
     for count, text in enumerate(("make the red star in {image} purple", "show {image} at night", BACK), 1):
         say(page, panel, text, count)

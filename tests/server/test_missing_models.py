@@ -22,7 +22,9 @@ MADE = {DIT: tiny_models.ace, T5: tiny_models.t5, VAE: tiny_models.tiny_vae}
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A ComfyUI without any model but the demo's."""
-    with ComfyServer(tmp_path_factory.mktemp("comfyui_without_models")) as server:
+    base = tmp_path_factory.mktemp("comfyui_without_models")
+    (base / "input" / "my subject").mkdir(parents=True)  # the examples of ACE Teach a subject are no model
+    with ComfyServer(base) as server:
         yield server
 
 
