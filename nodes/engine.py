@@ -112,7 +112,7 @@ class MakePairsNode(io.ComfyNode):
                                tooltip="What the model is to learn. grayscale to segmentation make a map of the picture; "
                                        "colorize to from-segmentation make the picture of its map."),
                 io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF,
-                             control_after_generate=io.ControlAfterGenerate.fixed,
+                             control_after_generate=True,
                              tooltip="Another one draws other masks, strengths, texts and wordings."),
                 io.String.Input("caption", default="", tooltip="What the pictures show. Instructions that describe the answer, "
                                                                "such as those of colorize and from-edges, need it."),
