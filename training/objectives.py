@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from functools import partial
 
+import torch
 from torch import Tensor
 
-from ace_model.diffusion import TIMESTEPS, sigmas, training_loss
+from ace_model.diffusion import TIMESTEPS, add_noise, sigmas, training_loss
 
-from . import plus
-from .consistency import consistency
+from . import lora, plus
+from .consistency import consistency, predicted
 from .draws import Draws
 from .network import Batch, Network
 from .settings import Settings
@@ -24,6 +25,17 @@ def ace(network: Network, batch: Batch, draws: Draws, min_snr: float = 0.0) -> T
     prepared = network.prepare(batch.texts, batch.names)
     weight = (min_snr * sigmas().to(clean.device)[timestep] ** 2).clamp(max=1).reshape(-1, 1, 1, 1) if min_snr else None
     return training_loss(lambda x, t: network.eps(x, t, batch, prepared), clean, timestep=timestep, noise=noise, weight=weight)
+
+
+def preservation(network: Network, batch: Batch, draws: Draws) -> Tensor:
+    """How far the LoRA has moved the answer to a request: mean squared difference of the noise that the network finds with and
+    without it (as arXiv 1606.09282 keeps old tasks). It is 0 before training, and asks for no answer but the model's own."""
+    clean = batch.latents[0]
+    timestep = draws.integers(TIMESTEPS).to(clean.device)
+    noisy = add_noise(clean, draws.normal(clean.shape[1:]).to(clean.device), timestep)
+    with torch.no_grad(), lora.without(network.dit):
+        wanted = predicted(network, batch, noisy, timestep)
+    return (predicted(network, batch, noisy, timestep) - wanted).square().mean()
 
 
 Objective = Callable[[Network | plus.Network, Batch, Draws], Tensor]

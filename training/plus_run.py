@@ -28,12 +28,11 @@ class PlusRun(Run):
         width, double, single = (self.arguments[name] for name in ("hidden_size", "depth", "depth_single_blocks"))
         self.say(f"{Path(self.files['diffusion']).name}: width {width}, {double} double and {single} single blocks")
 
-    def read_examples(self) -> list[data.Example]:
-        own = self.settings.data
-        examples = data.read(own.path, own.controls, own.folder, budget=self.budget)
+    def read_examples(self, path: Path, controls: tuple[Path, ...]) -> list[data.Example]:
+        examples = data.read(path, controls, self.settings.data.folder, budget=self.budget)
         problems, self.largest = plus.check(examples, self.settings.plus, self.budget, self.tokens)
         if problems:
-            raise DataError(own.path, *(f"{where}: {what}" for where, what in problems))
+            raise DataError(path, *(f"{where}: {what}" for where, what in problems))
         return examples
 
     def predict(self) -> memory.Prediction:

@@ -1,7 +1,7 @@
 """A run from its settings: data, memory, encoding, the loop, samples, the page. `python -m training` calls it."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
@@ -24,7 +24,7 @@ from .encode import Encoder
 from .feed import Feed
 from .loop import Loop, left, rate
 from .network import BASES, Network, frozen
-from .objectives import objective_of
+from .objectives import objective_of, preservation
 from .processes import Several
 from .settings import Settings
 
@@ -51,9 +51,12 @@ class Run:
         self.files = {name: self.path(name, look) for name, look in {
             "diffusion": loader.diffusion_model_path, "text_encoder": loader.text_encoder_path, "vae": loader.vae_path}.items()}
         self.read_model()
-        self.examples = self.read_examples()
+        self.examples, self.preserved = self.read_examples(settings.data.path, settings.data.controls), []
+        if settings.data.preserve:
+            self.preserved = self.read_examples(settings.data.preserve, ())
         self.requests = requests.read(settings.samples.requests, folder)
-        self.say(f"{settings.data.path}: {len(self.examples)} examples")
+        self.say(f"{settings.data.path}: {len(self.examples)} examples" + (
+            f", and {len(self.preserved)} to preserve" if self.preserved else ""))
 
     def read_model(self) -> None:
         """Its weights and configuration, and the token budget of a picture."""
@@ -66,9 +69,8 @@ class Run:
         self.defaults = replace(own, token_budget=self.budget)
         self.say(f"{Path(self.files['diffusion']).name}: width {self.config.hidden_size}, {self.config.depth} blocks")
 
-    def read_examples(self) -> list[data.Example]:
-        own = self.settings.data
-        return data.read(own.path, own.controls, own.folder, self.tokens, self.budget)
+    def read_examples(self, path: Path, controls: tuple[Path, ...]) -> list[data.Example]:
+        return data.read(path, controls, self.settings.data.folder, self.tokens, self.budget)
 
     def say(self, text: str) -> None:
         if self.processes.rank == 0:
@@ -98,7 +100,7 @@ class Run:
 
     def predict(self) -> memory.Prediction:
         """Of the largest batch that the data can give."""
-        largest = max(self.examples, key=lambda each: sum(h * w for h, w in sides_of(each, self.budget)))
+        largest = max(self.examples + self.preserved, key=lambda each: sum(h * w for h, w in sides_of(each, self.budget)))
         words = [len(self.tokens(frame.text)) for frame in largest.outline().frames()]
         return memory.predict(self.config, self.settings, sides_of(largest, self.budget), words, self.device)
 
@@ -141,7 +143,7 @@ class Run:
         started = monotonic()
         if self.processes.rank:
             self.processes.wait()  # the first encodes, and the others find it
-        encoder.prepare(self.examples)
+        encoder.prepare(self.examples + self.preserved)
         if not self.processes.rank:
             self.processes.wait()
         asked = asking(self.requests if self.processes.rank == 0 else [])
@@ -169,6 +171,11 @@ class Run:
             raise RunError(f"the memory of {self.device} is full. {self.advice()} `--check` says what a run takes. Then run "
                            "the same command again: it goes on from the last checkpoint.") from None
 
+    def feed(self, encoder: Encoder, examples: Sequence[data.Example]) -> Feed:
+        train, processes = self.settings.train, self.processes
+        return Feed(lambda i: encoder(examples[i]), len(examples), train.batch, train.accumulate, train.seed, train.drop_text,
+                    train.drop_history, processes.rank, processes.count)
+
     def train(self) -> None:
         """To the last step. Raises InputError, KeyboardInterrupt."""
         with self.memory_explained():
@@ -179,9 +186,7 @@ class Run:
         encoder, asked = self.encoded()
         network = self.network(encoder)
         live = lora.add(network.dit, settings.lora.rank, settings.lora.alpha, settings.lora.targets, settings.train.seed)
-        feed = Feed(lambda i: encoder(self.examples[i]), len(self.examples), settings.train.batch, settings.train.accumulate,
-                    settings.train.seed, settings.train.drop_text, settings.train.drop_history, self.processes.rank,
-                    self.processes.count)
+        learned, kept = self.feed(encoder, self.examples), self.preserved and self.feed(encoder, self.preserved)
         objective = objective_of(settings)
         loop = Loop(live, [optimizer_of(settings, list(live.values()))],
                     rate(settings.optimizer.schedule, settings.optimizer.rate, settings.optimizer.warmup, settings.train.steps),
@@ -193,9 +198,13 @@ class Run:
 
         def work(step: int) -> Iterator[tuple[Tensor, Tensor]]:
             for part in range(settings.train.accumulate):
-                batch, draws = feed(step, part)
+                batch, draws = learned(step, part)
                 loss = objective(network, batch.to(self.device), draws) / settings.train.accumulate
                 yield loss, loss
+                if kept:
+                    batch, draws = kept(step, part)
+                    moved = preservation(network, batch.to(self.device), draws) / settings.train.accumulate
+                    yield settings.train.preserve * moved, torch.zeros_like(moved)  # the curve is of what is learned
         report.begin()
         try:
             loop.run(work, settings.train.steps, settings.train.every, settings.save.every, after=report.after,

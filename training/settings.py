@@ -34,10 +34,12 @@ def number(default: float | None, low: float, high: float) -> Any:
 
 @dataclass(frozen=True)
 class Data:
-    """What to learn from. path: a folder or a list · controls: folders with the source pictures of such a folder · folder: what
-    names in a list are relative to · cache: where encoded pictures and texts are kept (default: in the output folder)."""
+    """What to learn from. path: a folder or a list · preserve: a list of requests that the model must go on answering as it
+    does · controls: folders with the source pictures of a folder · folder: what names in a list are relative to · cache: where
+    encoded pictures and texts are kept (default: in the output folder)."""
 
     path: Path
+    preserve: Path | None = None
     controls: tuple[Path, ...] = ()
     folder: Path | None = None
     cache: Path | None = None
@@ -80,8 +82,9 @@ class Optimizer:
 @dataclass(frozen=True)
 class Train:
     """batch: examples in one pass of one process · accumulate: passes in a step · ema: decay of the averaged weights, 0 for
-    none · drop_text, drop_history: probabilities · min_snr: makes errors in nearly clean pictures count less (objectives.py), 0
-    for not · token_budget: of one picture, 0 for the model's own · every: steps between points of the loss curve."""
+    none · drop_text, drop_history: probabilities · preserve: weight of the error in data.preserve · min_snr: makes errors in
+    nearly clean pictures count less (objectives.py), 0 for not · token_budget: of one picture, 0 for the model's own · every:
+    steps between points of the loss curve."""
 
     steps: int = number(1000, 1, 10**8)
     batch: int = number(1, 1, 4096)
@@ -89,6 +92,7 @@ class Train:
     ema: float = number(0.0, 0.0, 0.999999)
     drop_text: float = number(0.1, 0.0, 1.0)
     drop_history: float = number(0.0, 0.0, 1.0)
+    preserve: float = number(1.0, 0.0, 1e6)
     min_snr: float = number(0.0, 0.0, 1e6)
     token_budget: int = number(0, 0, 65536)
     seed: int = number(0, 0, 2**53)
@@ -183,7 +187,12 @@ def read(path: Path) -> Settings:
         loader.dispose()
     lines: dict[tuple, int] = {}
     remember(node, (), lines, path.name)
-    return Reader(path, lines).build(Settings, values, ())
+    reader = Reader(path, lines)
+    made = reader.build(Settings, values, ())
+    if made.data.preserve and made.train.objective != "ace":
+        raise reader.error(("data", "preserve"), f"data.preserve goes with train.objective ace, and that is "
+                                                 f"{made.train.objective}: leave data.preserve out.")
+    return made
 
 
 def remember(node: yaml.Node | None, place: tuple, lines: dict[tuple, int], name: str) -> None:

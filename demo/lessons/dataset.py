@@ -17,7 +17,7 @@ from ..world.scenes import SIZE, render, to_image
 from ..world.tasks import Sample
 from .lessons import Lesson, ordinary
 
-LIST, SETTINGS, PICTURES = "turns.jsonl", "SETTINGS.yaml", "pictures"
+LIST, KNOWN, SETTINGS, PICTURES = "turns.jsonl", "known.jsonl", "SETTINGS.yaml", "pictures"
 
 
 def make(name: str, lesson: Lesson, folder: Path) -> Path:
@@ -25,9 +25,11 @@ def make(name: str, lesson: Lesson, folder: Path) -> Path:
     files = InputFiles(folder / PICTURES)
     known = ordinary()[:lesson.ordinary]
     answers = Answerer(parser().parse_args([]))(known) if known else []  # its own: nobody has to draw them
-    examples = [(s, render([s.target])[0]) for s in lesson.examples()] + list(zip(known, answers, strict=True))
-    lines = [record_json.write(record(sample, target, files)) for sample, target in examples]
-    replace_file(folder / LIST, lambda path: path.write_text("\n".join([*lines, ""]), encoding="utf-8"))
+    lists = {LIST: [(s, render([s.target])[0]) for s in lesson.examples()], KNOWN: list(zip(known, answers, strict=True))}
+    for file, examples in lists.items():
+        lines = [record_json.write(record(sample, target, files)) for sample, target in examples]
+        if lines:
+            replace_file(folder / file, lambda path, lines=lines: path.write_text("\n".join([*lines, ""]), encoding="utf-8"))
     shown = [record(sample, None, files) for sample in lesson.requests(len(lesson.kinds))]
     requests = "\n".join(f"    - {record_json.write(each)}" for each in shown)
     text = settings(name, lesson, requests)
@@ -58,7 +60,7 @@ def settings(name: str, lesson: Lesson, requests: str) -> str:
     own = "\n".join(f"{section}: {json.dumps(values)}" for section, values in lesson.settings.items())
     return f"""\
 # python dev.py train {SETTINGS}
-data: {{path: {LIST}}}
+data: {{path: {LIST}{f", preserve: {KNOWN}" if lesson.ordinary else ""}}}
 output: {name}
 model:
   diffusion: {json.dumps(str(WEIGHTS / DIT_FILE))}

@@ -2,6 +2,7 @@
 
 import time
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 from tools.comfy_server import ComfyServer
@@ -18,7 +19,7 @@ RUNTIME = 3600  # seconds at most
 def learn(name: str, lesson: Lesson, args: Namespace) -> Path:
     """Core's Train LoRA on the lesson's examples; the LoRA's file. args: folder, steps, rate, rank."""
     with ComfyServer(args.folder / "comfyui") as server:
-        dataset.make(name, lesson, server.base / "input" / name)
+        dataset.make(name, replace(lesson, ordinary=0), server.base / "input" / name)  # Train LoRA preserves nothing
         graph, _ = teaching(name, lesson, InputFiles(server.base / "input"), args.steps, args.rate, args.rank)
         began = time.monotonic()
         server.run(graph, timeout=RUNTIME)

@@ -51,19 +51,19 @@ def further(samples: list[Sample]) -> list[Sample]:
     return out
 
 
-def look(sample: Sample) -> list[str]:
-    """Color and place of a sample's ring, and its scene."""
-    scene = sample.target.scene
-    return [ring_in(scene).color, ring_in(scene).spot, scene.place, scene.light]
-
-
 def varied(samples: list[Sample], count: int) -> list[Sample]:
-    """`count` of them, of the same kinds as the first ones, each as unlike those before as can be: so one chooses examples."""
+    """`count` of them, as one would choose: most by day, and colors before spots and places as different as can be."""
     chosen: list[Sample] = []
-    for first in samples[:count]:
-        seen = [part for sample in chosen for part in look(sample)]
-        chosen.append(min((each for each in samples if each.subtask == first.subtask and each not in chosen),
-                          key=lambda each: sum(map(seen.count, look(each)))))
+
+    def alike(sample: Sample) -> tuple[int, int]:
+        """How many of those chosen have its ring's color, and its spot or place."""
+        ring, place = ring_in(sample.target.scene), sample.target.scene.place
+        seen = [(ring_in(each.target.scene), each.target.scene.place) for each in chosen]
+        return (sum(other.color == ring.color for other, _ in seen),
+                sum((other.spot == ring.spot) + (where == place) for other, where in seen))
+    for i in range(count):
+        light = "day" if i < count * 2 // 3 else "night"
+        chosen.append(min((each for each in samples if each.target.scene.light == light and each not in chosen), key=alike))
     return chosen
 
 
@@ -112,14 +112,15 @@ def ordinary() -> list[Sample]:
 @dataclass(frozen=True)
 class Lesson:
     """make: rng, one of `kinds` → a sample · count: of examples · ordinary: how many requests that the model knows already go
-    with them · settings: of the trainer, as in its YAML file · choose: that many of more samples · more: further requests that
-    the same pictures answer."""
+    with them · settings: of the trainer, as in its YAML file · pool, choose: from how many samples, and which · more: further
+    requests that the same pictures answer."""
 
     make: Callable[[Random, str], Sample]
     kinds: tuple[str, ...]
     count: int
     ordinary: int
     settings: dict
+    pool: int = 0
     choose: Callable[[list[Sample], int], list[Sample]] = lambda samples, count: samples[:count]
     more: Callable[[list[Sample]], list[Sample]] = lambda samples: []
 
@@ -129,7 +130,7 @@ class Lesson:
         return [self.make(rng, self.kinds[i % len(self.kinds)]) for i in range(count)]
 
     def examples(self) -> list[Sample]:
-        last = Lesson.samples(replace(self, kinds=self.kinds[-1:]), "examples", 10 * self.count)
+        last = Lesson.samples(replace(self, kinds=self.kinds[-1:]), "examples", max(self.pool, self.count))
         chosen = self.choose(last, self.count)
         return chosen + self.more(chosen)
 
@@ -142,7 +143,7 @@ class Lesson:
 LESSONS = {
     "subject": Lesson(ring, HOW, 12, 240, {
         "lora": {"rank": 8, "alpha": 8}, "optimizer": {"rate": 0.002, "schedule": "cosine", "warmup": 10},
-        "train": {"steps": 1600, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}}, varied, further),
+        "train": {"steps": 1600, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}}, 120, varied, further),
     "task": Lesson(mirror, ("mirrored",), 60, 0, {
         "lora": {"rank": 16, "alpha": 16}, "optimizer": {"rate": 0.003, "schedule": "cosine", "warmup": 10},
         "train": {"steps": 2000, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}}, more=back)}

@@ -116,19 +116,19 @@ def until(reached: Callable[[], bool], running: subprocess.Popen, seconds: float
 
 
 def disturbed(out: Path, at: Sequence[int], *args: object, program: Sequence[str] = ("-m", "batch")) -> list[str]:
-    """A run whose worker is killed as soon as at[0] and at[1] answers are there, its driver at at[2]; then the same command
+    """A run that loses a worker at each number of answers but the last, and its driver at the last; then the same command
     again, to the end. What was killed, and what the programs said. Raises RuntimeError if something could not be killed."""
     told = []
     running = command(*args, program=program)
     try:
-        for number in at[:2]:
+        for number in at[:-1]:
             if not until(lambda number=number: committed(out) >= number and bool(workers_of(running.pid)), running):
                 raise RuntimeError(f"no worker to kill at {number} answers:\n{running.stdout.read()}")
             victim = workers_of(running.pid)[0].pid
             kill(victim)
             told.append(f"worker {victim} killed at {committed(out)} answers")
-        if not until(lambda: committed(out) >= at[2], running):
-            raise RuntimeError(f"no driver to kill at {at[2]} answers:\n{running.stdout.read()}")
+        if not until(lambda: committed(out) >= at[-1], running):
+            raise RuntimeError(f"no driver to kill at {at[-1]} answers:\n{running.stdout.read()}")
         kill(running.pid)
         told.append(f"driver {running.pid} killed at {committed(out)} answers")
     finally:

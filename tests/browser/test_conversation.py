@@ -243,7 +243,7 @@ def two_workflows_of_one_template(page):
     panel = open_panel(page)
     page.tab.wait_for_timeout(600)
     page.tab.evaluate("() => { document.querySelector('.ace-settings').open = true }")
-    for label, value in (("Width", "64"), ("Height", "64"), ("Steps", "400")):
+    for label, value in (("Width", "64"), ("Height", "64"), ("Steps (", "400")):
         panel.get_by_label(label).fill(value)
     box.click()
     page.tab.keyboard.type("a cat")

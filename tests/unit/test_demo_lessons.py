@@ -101,15 +101,14 @@ def test_no_request_is_an_example(name):
 def test_the_data_set_holds_what_the_world_asks(tmp_path):
     lesson = replace(LESSONS["subject"], ordinary=2)
     dataset.make("subject", lesson, tmp_path)
-    found = data.read(tmp_path / dataset.LIST)
-    assert len(found) == 12 * 3 + 2
+    found, known = data.read(tmp_path / dataset.LIST), data.read(tmp_path / dataset.KNOWN)
+    assert len(found) == 12 * 3 and len(known) == 2
     for example, frames in zip(found, frames_of(lesson.examples()), strict=False):
         assert [f.text for f in example.outline().frames()] == frames.texts
         pictures = [example.turn.target, *example.turn.images]
         pixels = torch.stack([data.opened(example.path(p)).movedim(-1, 0) for p in pictures])
         assert (pixels - frames.images / 255).abs().max() < 0.003
-    ordinary = found[-1].turn
-    assert data.opened(found[-1].path(ordinary.target)).shape == (128, 128, 3)
+    assert data.opened(known[-1].path(known[-1].turn.target)).shape == (128, 128, 3)
 
 
 def test_a_lora_of_the_trainer_and_one_of_core_change_the_same_weight(tmp_path):

@@ -220,7 +220,7 @@ def bare(**sections):
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_memory_is_predicted_from_tensors_without_contents(base, checkpointing):
     """Held against a real step of the same network, storage by storage."""
-    config = replace(CONFIG, depth=6, hidden_size=96)
+    config = replace(CONFIG, depth=3, hidden_size=96)
     asked = replace(bare(), model=settings.Model("a", "b", "c", base, checkpointing), train=settings.Train(batch=2, ema=0.9))
     found = memory.predict(config, asked, [(128, 128), (128, 64)], [9, 9])
     dit = network.frozen(weights(config), config, base, checkpointing)

@@ -51,6 +51,8 @@ save: {every: 50, keep: 5}
     (LEAST + "optimizer: {rate: fast}\n", "optimizer.rate is fast, but must be a number from 0 to 10"),
     (LEAST + "optimizer: {kind: adam8bit}\n", r"must be one of adamw, adamw8bit: did you mean adamw8bit\?"),
     (LEAST + "lora: {targets: 'blocks.(attn'}\n", r"lora.targets is blocks.\(attn, which is no regular expression"),
+    (LEAST.replace("data: set", "data: {path: set, preserve: a.jsonl}") + "train: {objective: consistency}\n",
+     "line 1: data.preserve goes with train.objective ace, and that is consistency: leave data.preserve out"),
     (LEAST + "lora: 16\n", "lora is 16, but must hold keys: rank, alpha"),
     (LEAST + "model: {}\n", "line 4: model stands a second time .first in line 3.: leave one out"),
     (LEAST.replace("output: run\n", ""), "output is missing: set it"),
