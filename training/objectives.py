@@ -23,11 +23,16 @@ def ace(network: Network, batch: Batch, draws: Draws, min_snr: float = 0.0) -> T
     clean = batch.latents[0]
     timestep, noise = draws.integers(TIMESTEPS).to(clean.device), draws.normal(clean.shape[1:]).to(clean.device)
     prepared = network.prepare(batch.texts, batch.names)
-    weight = (min_snr * sigmas().to(clean.device)[timestep] ** 2).clamp(max=1).reshape(-1, 1, 1, 1) if min_snr else None
-    return training_loss(lambda x, t: network.eps(x, t, batch, prepared), clean, timestep=timestep, noise=noise, weight=weight)
+    return training_loss(lambda x, t: network.eps(x, t, batch, prepared), clean, timestep=timestep, noise=noise,
+                         weight=weight(timestep, min_snr))
 
 
-def preservation(network: Network, batch: Batch, draws: Draws) -> Tensor:
+def weight(timestep: Tensor, min_snr: float) -> Tensor | None:
+    """(B, 1, 1, 1), of an error in eps. None: every one counts alike."""
+    return (min_snr * sigmas().to(timestep.device)[timestep] ** 2).clamp(max=1).reshape(-1, 1, 1, 1) if min_snr else None
+
+
+def preservation(network: Network, batch: Batch, draws: Draws, min_snr: float = 0.0) -> Tensor:
     """How far the LoRA has moved the answer to a request: mean squared difference of the noise that the network finds with and
     without it (as arXiv 1606.09282 keeps old tasks). It is 0 before training, and asks for no answer but the model's own."""
     clean = batch.latents[0]
@@ -35,7 +40,9 @@ def preservation(network: Network, batch: Batch, draws: Draws) -> Tensor:
     noisy = add_noise(clean, draws.normal(clean.shape[1:]).to(clean.device), timestep)
     with torch.no_grad(), lora.without(network.dit):
         wanted = predicted(network, batch, noisy, timestep)
-    return (predicted(network, batch, noisy, timestep) - wanted).square().mean()
+    moved = (predicted(network, batch, noisy, timestep) - wanted).square()
+    counts = weight(timestep, min_snr)
+    return (moved if counts is None else counts * moved).mean()
 
 
 Objective = Callable[[Network | plus.Network, Batch, Draws], Tensor]

@@ -28,6 +28,7 @@ from .objectives import objective_of, preservation
 from .processes import Several
 from .settings import Settings
 
+WITHOUT_TEXT = 0.1  # of what is preserved, for guidance compares with the answer without an instruction
 MEASURED = 3  # steps before a run on a CPU says how long it will take
 OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
@@ -171,9 +172,9 @@ class Run:
             raise RunError(f"the memory of {self.device} is full. {self.advice()} `--check` says what a run takes. Then run "
                            "the same command again: it goes on from the last checkpoint.") from None
 
-    def feed(self, encoder: Encoder, examples: Sequence[data.Example]) -> Feed:
+    def feed(self, encoder: Encoder, examples: Sequence[data.Example], drop_text: float) -> Feed:
         train, processes = self.settings.train, self.processes
-        return Feed(lambda i: encoder(examples[i]), len(examples), train.batch, train.accumulate, train.seed, train.drop_text,
+        return Feed(lambda i: encoder(examples[i]), len(examples), train.batch, train.accumulate, train.seed, drop_text,
                     train.drop_history, processes.rank, processes.count)
 
     def train(self) -> None:
@@ -182,11 +183,12 @@ class Run:
             self._train()
 
     def _train(self) -> None:
-        settings = self.settings
+        settings, train = self.settings, self.settings.train
         encoder, asked = self.encoded()
         network = self.network(encoder)
         live = lora.add(network.dit, settings.lora.rank, settings.lora.alpha, settings.lora.targets, settings.train.seed)
-        learned, kept = self.feed(encoder, self.examples), self.preserved and self.feed(encoder, self.preserved)
+        learned = self.feed(encoder, self.examples, train.drop_text)
+        kept = self.preserved and self.feed(encoder, self.preserved, max(train.drop_text, WITHOUT_TEXT))
         objective = objective_of(settings)
         loop = Loop(live, [optimizer_of(settings, list(live.values()))],
                     rate(settings.optimizer.schedule, settings.optimizer.rate, settings.optimizer.warmup, settings.train.steps),
@@ -199,12 +201,12 @@ class Run:
         def work(step: int) -> Iterator[tuple[Tensor, Tensor]]:
             for part in range(settings.train.accumulate):
                 batch, draws = learned(step, part)
-                loss = objective(network, batch.to(self.device), draws) / settings.train.accumulate
+                loss = objective(network, batch.to(self.device), draws) / train.accumulate
                 yield loss, loss
                 if kept:
                     batch, draws = kept(step, part)
-                    moved = preservation(network, batch.to(self.device), draws) / settings.train.accumulate
-                    yield settings.train.preserve * moved, torch.zeros_like(moved)  # the curve is of what is learned
+                    moved = preservation(network, batch.to(self.device), draws, train.min_snr) / train.accumulate
+                    yield train.preserve * moved, torch.zeros_like(moved)  # the curve is of what is learned
         report.begin()
         try:
             loop.run(work, settings.train.steps, settings.train.every, settings.save.every, after=report.after,

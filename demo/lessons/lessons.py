@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from ..world.scenes import Picture, Scene, random_scene, render
-from ..world.scenes.world import Thing, random_thing
+from ..world.scenes.world import SIZES, SPOTS, Thing, random_thing
 from ..world.tasks import Sample, Turn, generate, words
 from ..world.tasks.analysis import say_caption
 from ..world.tasks.base import ANALYSIS, CONTROL, ELEMENT, GENERATION, LAYER, MULTI_TURN, REFERENCE, REPAINTING, SEMANTIC
@@ -17,13 +17,27 @@ from ..world.tasks.editing import SCENES, add, swap
 
 RING = {"shape": "ring", "texture": "plain", "size": "big"}
 GAZES = {"left": "right", "right": "left"}
-ORDINARY = {GENERATION: 40, REPAINTING: 40, ELEMENT: 40, CONTROL: 32, SEMANTIC: 24, LAYER: 24, ANALYSIS: 16, REFERENCE: 16,
+ORDINARY = {GENERATION: 40, REPAINTING: 40, ELEMENT: 48, CONTROL: 32, SEMANTIC: 24, LAYER: 48, ANALYSIS: 16, REFERENCE: 16,
             MULTI_TURN: 8}
 HOW = ("from words", "added", "instead")
 
 
 def ring(rng: Random, how: str) -> Sample:
-    """A request for a ring, a shape that no task of the world has."""
+    """A request for a ring, a shape that no task of the world has. It hides nothing, and nothing hides it."""
+    while True:
+        sample = any_ring(rng, how)
+        scene = sample.target.scene
+        new = ring_in(scene)
+        if all(apart(new, thing) for thing in scene.things if thing is not new):
+            return sample
+
+
+def apart(one: Thing, other: Thing) -> bool:
+    distance = max(abs(a - b) for a, b in zip(SPOTS[one.spot], SPOTS[other.spot], strict=True))
+    return distance >= SIZES[one.size] + SIZES[other.size]
+
+
+def any_ring(rng: Random, how: str) -> Sample:
     if how == "from words":
         first = random_thing(rng, **RING)
         things = (first, *([random_thing(rng, (first,))] if rng.random() < 0.5 else []))
@@ -141,9 +155,10 @@ class Lesson:
 
 
 LESSONS = {
-    "subject": Lesson(ring, HOW, 12, 240, {
-        "lora": {"rank": 8, "alpha": 8}, "optimizer": {"rate": 0.002, "schedule": "cosine", "warmup": 10},
-        "train": {"steps": 1600, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}}, 120, varied, further),
+    "subject": Lesson(ring, HOW, 12, 272, {
+        "lora": {"rank": 8, "alpha": 8}, "optimizer": {"rate": 0.003, "schedule": "cosine", "warmup": 10},
+        "train": {"steps": 800, "batch": 8, "drop_text": 0.0, "preserve": 10.0, "min_snr": 0.02, "every": 50}},
+        120, varied, further),
     "task": Lesson(mirror, ("mirrored",), 60, 0, {
         "lora": {"rank": 16, "alpha": 16}, "optimizer": {"rate": 0.003, "schedule": "cosine", "warmup": 10},
         "train": {"steps": 2000, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}}, more=back)}
