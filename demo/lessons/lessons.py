@@ -17,7 +17,7 @@ from ..world.tasks.editing import SCENES, add, swap
 
 RING = {"shape": "ring", "texture": "plain", "size": "big"}
 GAZES = {"left": "right", "right": "left"}
-ORDINARY = {GENERATION: 40, REPAINTING: 40, ELEMENT: 48, CONTROL: 32, SEMANTIC: 24, LAYER: 48, ANALYSIS: 16, REFERENCE: 16,
+ORDINARY = {GENERATION: 40, REPAINTING: 64, ELEMENT: 48, CONTROL: 32, SEMANTIC: 24, LAYER: 48, ANALYSIS: 16, REFERENCE: 16,
             MULTI_TURN: 8}
 HOW = ("from words", "added", "instead")
 
@@ -155,9 +155,9 @@ class Lesson:
 
 
 LESSONS = {
-    "subject": Lesson(ring, HOW, 12, 272, {
+    "subject": Lesson(ring, HOW, 12, 296, {
         "lora": {"rank": 8, "alpha": 8}, "optimizer": {"rate": 0.003, "schedule": "cosine", "warmup": 10},
-        "train": {"steps": 800, "batch": 8, "drop_text": 0.0, "preserve": 10.0, "min_snr": 0.02, "every": 50}},
+        "train": {"steps": 800, "batch": 8, "drop_text": 0.0, "preserve": 5.0, "min_snr": 0.02, "every": 50}},
         120, varied, further),
     "task": Lesson(mirror, ("mirrored",), 60, 0, {
         "lora": {"rank": 16, "alpha": 16}, "optimizer": {"rate": 0.003, "schedule": "cosine", "warmup": 10},
