@@ -1,7 +1,7 @@
 """What one request costs everywhere but in the network, for docs/scale.md: `python -m tests.bench.scale`.
 
 The first pass, the keys that Ray's checkpoint holds in memory, the files that it opens, the ledger's calls. Each with fewer
-rows than a real run has; the page multiplies.
+rows than a real run has; the page multiplies. Then pairing a pile, with features as of 1,000 families of pictures.
 """
 
 import argparse
@@ -20,6 +20,8 @@ from pyarrow import parquet
 from batch import requests, sinks
 from batch.job import Job
 from batch.requests import prepare
+from engine import clusters, features
+from engine.settings import Pairing
 
 
 def told(what: str, seconds: float, count: int, unit: str = "") -> None:
@@ -91,15 +93,40 @@ def through_ray(count: int) -> None:
     ray.shutdown()
 
 
+def pairing(folder: Path, count: int, width: int) -> None:
+    """Features of random families, whose pictures are 0.9 alike; files of 512×512."""
+    rng, settings = np.random.default_rng(0), Pairing(strict=0.85, loose=0.8)
+    families = rng.standard_normal((count // 20, width), np.float32)
+    rows = families[np.arange(count) % len(families)] + rng.standard_normal((count, width), np.float32) / 3
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+    began = time.perf_counter()
+    homes = clusters.clustered(rows, settings)
+    told(f"K-means of {count:,} pictures with {width} numbers, and the nearest clusters of each", time.perf_counter() - began,
+         count)
+    began = time.perf_counter()
+    near = clusters.links(rows, homes, settings.loose)
+    compared = sum(len(each.rows) * (len(each.rows) - 1) / 2 for each in clusters.clusters_of(homes))
+    told("comparison of two pictures", time.perf_counter() - began, compared)
+    began = time.perf_counter()
+    groups = clusters.joined(count, near.one, near.other)
+    told(f"link in union-find, {groups.max() + 1:,} groups of {count // 20:,} families", time.perf_counter() - began, len(near))
+    names = sorted(path.name for path in folder.iterdir())
+    began = time.perf_counter()
+    features.seen(folder, folder.parent, features.from_pixels, "pixels", names, lambda done: None)
+    told("picture opened, and its features from pixels", time.perf_counter() - began, len(names))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.scale", description=__doc__.split("\n")[0])
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--keys", type=int, default=10_000_000)
+    parser.add_argument("--pictures", type=int, default=20_000, help="to pair (default %(default)s)")
     options = parser.parse_args()
     requests.look.cache_clear()
     with tempfile.TemporaryDirectory() as folder:
         first_pass(Path(folder, "first"), options.rows)
         checkpoint_files(Path(folder, "files"), options.rows, 64)
+        pairing(Path(folder, "first", "pictures"), options.pictures, 768)
     keys_in_memory(options.keys)
     through_ray(options.rows)
 
