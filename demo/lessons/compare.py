@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..score import Answerer, cases, means, measure, parser
@@ -49,7 +50,8 @@ def score(lesson: Lesson, args: Namespace) -> None:
 
 
 def board(samples: list[Sample], models: Sequence[Answerer], path: Path) -> None:
-    """A picture: one column per request; what went in, the answers, the truth."""
+    """A picture: one column per request; what went in, the answers, the truth. White lies between them."""
     given = torch.stack([render(s.pictures[:1])[0] if s.pictures else torch.ones(3, SIZE, SIZE) for s in samples])
     rows: list[Tensor] = [given, *(torch.stack(model(samples)) for model in models), render([s.target for s in samples])]
-    to_image(torch.cat([torch.cat(list(row), 2) for row in rows], 1)).save(path, quality=88)
+    framed = [[F.pad(each, (4, 4, 4, 4), value=1.0) for each in row] for row in rows]
+    to_image(torch.cat([torch.cat(row, 2) for row in framed], 1)).save(path, quality=88)
