@@ -214,7 +214,7 @@ class Run:
         except KeyboardInterrupt:
             self.say(f"\nStopped; step {loop.step} is saved. Run the same command again to go on.")
             raise
-        self.say(f"{report.file} loads in Load LoRA Model.\n{settings.output / page.NAME} shows how it went.")
+        self.say(f"{report.file} loads in Load LoRA.\n{settings.output / page.NAME} shows how it went.")
 
 
 class Report:
