@@ -25,7 +25,7 @@ from engine.settings import Pairing
 
 
 def told(what: str, seconds: float, count: int, unit: str = "") -> None:
-    print(f"{what}: {1e6 * seconds / count:,.1f} µs each, {count / seconds:,.0f} in a second{unit}", flush=True)
+    print(f"{what}: {1e6 * seconds / count:,.3g} µs each, {count / seconds:,.0f} in a second{unit}", flush=True)
 
 
 def first_pass(folder: Path, count: int) -> None:
