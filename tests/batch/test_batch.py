@@ -81,13 +81,6 @@ def test_a_request_that_always_ends_its_worker_is_given_up_and_told(killed):
     assert "given up" in (out / "ACE batch.html").read_text(encoding="utf-8")
 
 
-def test_webdataset_holds_the_same_pictures(killed, listed, tmp_path):
-    """So do plain files: `undisturbed` below writes them."""
-    ran(listed, tmp_path / "out", "--demo", "--format", "webdataset", "--tries", 1, program=DRAWN)
-    pictures = {row: each["picture"] for row, each in rows_of(tmp_path / "out").items()}
-    assert pictures == {row: each["picture"] for row, each in rows_of(killed[0]).items()}
-
-
 def test_a_run_that_is_over_begins_nothing(killed, listed):
     assert "all of them are done" in ran(listed, killed[0], "--demo", program=DRAWN)
 
@@ -186,8 +179,9 @@ def undisturbed(asked, tmp_path_factory):
 
 
 def test_pictures_of_a_run_that_was_killed_are_the_same_bytes(asked, undisturbed, tmp_path):
+    """In another format, too."""
     batch.disturbed(tmp_path / "out", (6, 20), asked, tmp_path / "out", "--demo", "--threads", 1, "--workers", 2,
-                    "--rows", 3)
+                    "--rows", 3, "--format", "webdataset")
     found, expected = batch.answers(tmp_path / "out"), batch.answers(undisturbed)
     assert found == expected and len(found) == 60 and not any(" " in each for each in found.values()), "none is an error"
 
