@@ -39,8 +39,8 @@ def arrow(shares) -> str:
 
 
 def score(lesson: Lesson, args: Namespace) -> None:
-    """args: lora, cases, tasks (whether the nine tasks are scored too), picture (a file for before and after)."""
-    models, samples = answerers(args.lora), lesson.requests(args.cases)
+    """args: lora, cases, seed, tasks (whether the nine tasks are scored too), picture (a file for before and after)."""
+    models, samples = answerers(args.lora), lesson.requests(args.cases, args.seed)
     compare("unseen requests", samples, models)
     if args.picture:
         board(samples[:SHOWN], models, args.picture)
