@@ -4,8 +4,10 @@ Both lessons are judged as every task is (demo/world/judge.py): the answer must 
 differs in one attribute, such as one of the six known shapes in the place of the ring.
 """
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from random import Random
 
 from ..world.scenes import Picture, Scene, random_scene, render
@@ -104,6 +106,23 @@ def mirror(rng: Random, how: str = "mirrored") -> Sample:
             return Sample("mirror", how, (Turn(text, (Picture(scene),)),), Picture(new))
 
 
+def telling(samples: list[Sample], count: int) -> list[Sample]:
+    """`count` of them, as one would choose: each shows most of what those before it did not."""
+    seen: Counter = Counter()
+    chosen: list[Sample] = []
+    for _ in range(count):
+        chosen.append(max((each for each in samples if each not in chosen),
+                          key=lambda each: sum(1 / (1 + seen[fact]) for fact in facts(each.target.scene))))
+        seen.update(facts(chosen[-1].target.scene))
+    return chosen
+
+
+def facts(scene: Scene) -> list[tuple]:
+    """What a scene shows, two attributes at a time."""
+    parts = [*scene.things, *([scene.face] if scene.face else [])]
+    return [(scene.place, scene.light), *(pair for part in parts for pair in combinations(asdict(part).items(), 2))]
+
+
 def back(samples: list[Sample]) -> list[Sample]:
     """A mirrored picture's mirror image is the picture."""
     return [replace(each, turns=(replace(each.turns[0], pictures=(each.target,)),), target=each.turns[0].pictures[0])
@@ -149,9 +168,9 @@ class Lesson:
         return chosen + self.more(chosen)
 
     def requests(self, count: int = 100, seed: int = 1) -> list[Sample]:
-        """None of them is an example."""
-        known = {(s.target, s.turns) for s in self.examples()}
-        return [s for s in self.samples(f"requests {seed}", 2 * count) if (s.target, s.turns) not in known][:count]
+        """None of them shows, or answers with, a picture of the examples."""
+        known = {picture for s in self.examples() for picture in (s.target, *s.pictures)}
+        return [s for s in self.samples(f"requests {seed}", 2 * count) if not known & {s.target, *s.pictures}][:count]
 
 
 LESSONS = {
@@ -161,4 +180,4 @@ LESSONS = {
         120, varied, further),
     "task": Lesson(mirror, ("mirrored",), 60, 0, {
         "lora": {"rank": 16, "alpha": 16}, "optimizer": {"rate": 0.003, "schedule": "cosine", "warmup": 10},
-        "train": {"steps": 2000, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}}, more=back)}
+        "train": {"steps": 2000, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}}, 300, telling, back)}
