@@ -33,7 +33,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     score.add_argument("lesson", choices=LESSONS)
     score.add_argument("--lora", type=Path, help="what was learned (default: only before)")
     score.add_argument("--cases", type=int, default=100, help="unseen requests (default 100)")
-    score.add_argument("--seed", type=int, default=1, help="of the unseen requests (default 1)")
+    score.add_argument("--seed", type=int, default=1, help="of the requests and cases (default 1)")
     score.add_argument("--tasks", action="store_true", help="the model's own nine tasks, too")
     score.add_argument("--paired", type=int, default=compare.PAIRED, help=f"cases of each (default {compare.PAIRED})")
     score.add_argument("--picture", type=Path, help="a picture of the first requests and their answers")

@@ -14,7 +14,6 @@ from ..world.tasks import TASKS, Sample
 from .lessons import Lesson
 
 PAIRED = 56  # cases of each task: 504 in all
-SEED = 777  # of these
 SHOWN = 6  # requests in a picture
 
 
@@ -39,13 +38,14 @@ def arrow(shares) -> str:
 
 
 def score(lesson: Lesson, args: Namespace) -> None:
-    """args: lora, cases, seed, tasks (whether the nine tasks are scored too), picture (a file for before and after)."""
+    """args: lora, cases, seed, tasks (whether the nine tasks are scored too), paired (of their cases), picture (a file for
+    before and after)."""
     models, samples = answerers(args.lora), lesson.requests(args.cases, args.seed)
     compare("unseen requests", samples, models)
     if args.picture:
         board(samples[:SHOWN], models, args.picture)
     if args.tasks:
-        shares = [compare(task, cases(SEED, task, args.paired), models) for task in TASKS]
+        shares = [compare(task, cases(args.seed, task, args.paired), models) for task in TASKS]
         print(f"{'all tasks':24s} " + " → ".join(f"{sum(each) / len(each):.1%}" for each in zip(*shares, strict=True)))
 
 
