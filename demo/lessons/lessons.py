@@ -178,6 +178,7 @@ LESSONS = {
         "lora": {"rank": 8, "alpha": 8}, "optimizer": {"rate": 0.003, "schedule": "cosine", "warmup": 10},
         "train": {"steps": 800, "batch": 8, "drop_text": 0.0, "preserve": 5.0, "min_snr": 0.02, "every": 50}},
         120, varied, further),
-    "task": Lesson(mirror, ("mirrored",), 60, 0, {
+    "task": Lesson(mirror, ("mirrored",), 60, 296, {
         "lora": {"rank": 16, "alpha": 16}, "optimizer": {"rate": 0.003, "schedule": "cosine", "warmup": 10},
-        "train": {"steps": 2000, "batch": 8, "drop_text": 0.0, "min_snr": 0.02, "every": 50}}, 300, telling, back)}
+        "train": {"steps": 2000, "batch": 8, "drop_text": 0.0, "preserve": 5.0, "min_snr": 0.02, "every": 50}},
+        300, telling, back)}
