@@ -41,9 +41,8 @@ def steps(config: ACEConfig, chosen: Settings) -> None:
     optimizer = torch.optim.AdamW(trained.values(), chosen.optimizer.rate)
     network = Network(dit, lambda text: torch.randn(WORDS, config.text_width), BASES[chosen.model.base])
     cells = [(height // 8, width // 8) for height, width in SIDES]
-    texts = [["a"], ["b"]]
-    batch = Batch([torch.randn(1, config.latent_channels, *each) for each in cells], [torch.ones(1, 1, *each) for each in cells],
-                  texts, negatives=texts)
+    latents, masks = ([torch.randn(1, channels, *each) for each in cells] for channels in (config.latent_channels, 1))
+    batch = Batch(latents, masks, [["a"], ["b"]])
     for step in range(STEPS):
         began = perf_counter()
         loss = objective_of(chosen)(network, batch, Draws(0, step, range(1)))
